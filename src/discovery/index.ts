@@ -1,0 +1,67 @@
+/**
+ * Advertise and find: cache, records of connected peers, gossip topics, DHT providers. Hints come from anywhere; what is
+ * yielded has been signed by its owner.
+ *
+ * Spec: protocols/records/1.0.0/README.md, protocols/topics/1/README.md
+ *
+ * @packageDocumentation
+ */
+import type { Capability, Query, RecordRef, SignedRecord } from '../registry/messages.ts'
+
+/** Where a result came from: known already, asked of a connected peer, told by a topic, named by the DHT. */
+export type FindSource = 'cache' | 'peer' | 'topic' | 'dht'
+
+/** One capability that matches, of one agent. */
+export interface Found {
+  /** `<PeerId>/<name>` */
+  readonly agent: string
+  readonly peer: string
+  readonly capability: Capability
+  readonly source: FindSource
+  readonly record: RecordRef
+}
+
+export interface Change extends Found {
+  readonly change: 'added' | 'changed' | 'gone'
+}
+
+export interface FindOptions extends Query {
+  /** Default 5,000. */
+  readonly timeoutMs?: number
+  /** Stops after this many; default none. */
+  readonly limit?: number
+  readonly signal?: AbortSignal
+}
+
+export interface FindSummary {
+  /** True when every source was asked to its end within the time: nothing reachable is missing. */
+  readonly complete: boolean
+  readonly count: number
+}
+
+/** Results as they are found, best known first; each capability of an agent once. */
+export interface FindResults extends AsyncIterable<Found> {
+  /** Resolves when the iteration has ended. */
+  readonly summary: Promise<FindSummary>
+}
+
+export interface Discovery {
+  start(): Promise<void>
+  /** Withdraws what was announced. */
+  stop(): Promise<void>
+  /** @throws {MeshError} INVALID_ARGUMENT at once for a bad range, glob or tag */
+  find(options: FindOptions): FindResults
+  /** What is there now as `added`, then every change until the signal. */
+  watch(options: Query & { signal: AbortSignal }): AsyncIterable<Change>
+  /** To be called after every change of a local record. */
+  announce(name: string): Promise<void>
+  retract(name: string): Promise<void>
+  /**
+   * The verified record of one agent, from the cache or its owner.
+   *
+   * @throws {MeshError} NOT_FOUND, UNREACHABLE, TIMEOUT, INVALID_RECORD
+   */
+  resolve(agentId: string, options: { signal: AbortSignal }): Promise<SignedRecord>
+  /** Records known by an agent's short name, of any peer; from the cache, then from connected peers. */
+  named(name: string, options: { signal: AbortSignal }): Promise<readonly SignedRecord[]>
+}

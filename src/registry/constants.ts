@@ -1,0 +1,18 @@
+/** Largest signed record (compact JWS). An MCP server with 100 tools and their schemas measured 150 KiB. */
+export const MAX_RECORD_BYTES = 256 * 1024
+
+export const MAX_CAPABILITIES = 256
+export const MAX_TAGS = 32
+export const MAX_NAME_LENGTH = 128
+/** SECURITY: text that others will read, and models with them, is bounded. */
+export const MAX_DESCRIPTION_LENGTH = 4096
+
+/** How long a record is valid; SCALE: renewed hourly, so one missed renewal does no harm. */
+export const RECORD_TTL_MS = 150 * 60_000
+export const RECORD_RENEW_MS = 60 * 60_000
+
+/** How far another node's clock may be ahead of ours. */
+export const MAX_CLOCK_SKEW_MS = 10 * 60_000
+
+/** Agents hosted by one node. */
+export const MAX_AGENTS = 256

@@ -1,0 +1,66 @@
+/**
+ * Requests between peers: a protocol is data and a handler, carried by one long-lived stream per peer and protocol.
+ *
+ * Spec: protocols/README.md#channels
+ *
+ * @packageDocumentation
+ * @example
+ * rpc.handle({ protocol: HELLO, handle: (body, { caller }) => nodeInfo })
+ * const info = await rpc.request(peer, HELLO, {}, { timeoutMs: 5_000 })
+ */
+import type { Caller } from '../auth/index.ts'
+
+/** What a protocol is, apart from what it does. */
+export interface Protocol {
+  /** `/pryx-mesh/<name>/<x.y.z>` */
+  readonly id: string
+  /** Largest frame either side may send, bytes of JSON. */
+  readonly maxFrameBytes: number
+  /** Deadline of a request that brings none. */
+  readonly timeoutMs: number
+  /** Requests a peer may have running on its channel; the next one fails with BUSY. */
+  readonly maxInFlight: number
+}
+
+/** The serving side of a protocol. */
+export interface Endpoint {
+  readonly protocol: Protocol
+  /**
+   * Answers one request: authorises it, parses the body, does the work.
+   *
+   * @returns the result, a promise of it, or an async iterable: then each item is sent as the other side has credit for it
+   * @throws {MeshError} whatever the requester shall see; anything else reaches it as INTERNAL
+   */
+  handle(body: unknown, context: RequestContext): unknown
+}
+
+export interface RequestContext {
+  readonly caller: Caller
+  /** Aborted on cancel, deadline, or when the connection breaks. Made on first use: a handler that never asks costs nothing. */
+  readonly signal: AbortSignal
+}
+
+export interface RequestOptions {
+  readonly signal?: AbortSignal
+  /** Default: the protocol's. 1 to 86,400,000. */
+  readonly timeoutMs?: number
+}
+
+export interface Rpc {
+  /** Serves a protocol to peers, from now on. */
+  handle(endpoint: Endpoint): Promise<void>
+  /**
+   * Sends a request and waits for its result. Items of a streamed answer are collected into an array.
+   *
+   * @param peer PeerId as text; dialled when not connected
+   * @throws {MeshError} what the peer answered, or TIMEOUT, CANCELLED, UNREACHABLE, CONNECTION_LOST, UNSUPPORTED_VERSION, TOO_LARGE
+   */
+  request(peer: string, protocol: Protocol, body: unknown, options?: RequestOptions): Promise<unknown>
+  /**
+   * Sends a request and yields the items of its answer as they come; a plain result is yielded as the only item.
+   * Leaving the loop cancels the request. The reader's pace bounds what the peer sends.
+   */
+  stream(peer: string, protocol: Protocol, body: unknown, options?: RequestOptions): AsyncIterable<unknown>
+  /** Fails what is pending with CANCELLED and closes the channels. */
+  stop(): Promise<void>
+}

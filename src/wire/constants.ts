@@ -1,0 +1,18 @@
+/** Largest control message (hello, records query). ARCHITECTURE: checked before allocation. */
+export const MAX_CONTROL_BYTES = 64 * 1024
+
+/** Largest message with a body (call, records answer), in bytes of JSON. */
+export const MAX_MESSAGE_BYTES = 1024 * 1024
+
+/** Deepest nesting of arrays and objects; JSON.parse takes a million levels, recursive code after it doesn't. */
+export const MAX_JSON_DEPTH = 64
+
+/** A batch leaves as one write of at most this size; 32 to 64 KiB measured best through noise and yamux. */
+export const MAX_BATCH_BYTES = 64 * 1024
+
+/** Reading pauses when this much decoded but unhandled data waits, and resumes below the low mark. */
+export const READ_HIGH_WATER_BYTES = 1024 * 1024
+export const READ_LOW_WATER_BYTES = 256 * 1024
+
+/** Most bytes queued for a peer that doesn't read; beyond it the stream is aborted (LIBP2P: unbounded by default). */
+export const MAX_WRITE_QUEUE_BYTES = 8 * 1024 * 1024
