@@ -56,6 +56,8 @@ export interface Discovery {
   /** To be called after every change of a local record. */
   announce(name: string): Promise<void>
   retract(name: string): Promise<void>
+  /** The verified, unexpired record of one agent, if this node has it already; the same object until it changes. */
+  known(agentId: string): SignedRecord | undefined
   /**
    * The verified record of one agent, from the cache or its owner.
    *
