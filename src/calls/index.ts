@@ -1,0 +1,71 @@
+/**
+ * Invoking capabilities: `call/1.0.0`, inbound for local agents, outbound to those of peers.
+ *
+ * Spec: protocols/call/1.0.0/README.md
+ *
+ * @packageDocumentation
+ * @example
+ * const calls = createCalls({ self: identity.id, registry, host, policy, rpc, discovery, emit })
+ * await calls.start()
+ * const sum = await calls.call(caller, { peer, agent: 'calculator' }, { capability: 'add', input: { a: 1, b: 2 } }, {})
+ */
+import type { Caller } from '../auth/index.ts'
+import type { Discovery } from '../discovery/index.ts'
+import type { AgentStatus, InvokeContext } from '../drivers/index.ts'
+import type { Emit } from '../events.ts'
+import type { Policy } from '../policy/index.ts'
+import type { Registry } from '../registry/index.ts'
+import type { CapabilityKind } from '../registry/messages.ts'
+import type { RequestOptions, Rpc } from '../rpc/index.ts'
+
+export { CALL } from './constants.ts'
+export { createCalls } from './calls.ts'
+export { createServing } from './serving.ts'
+
+/** The local agents, as calls need them. */
+export interface AgentHost {
+  status(name: string): AgentStatus | undefined
+  invoke(name: string, capability: { kind: CapabilityKind; name: string }, input: unknown, context: InvokeContext): unknown
+}
+
+/** What is to be invoked at an agent. */
+export interface Invocation {
+  readonly capability: string
+  readonly kind?: CapabilityKind
+  /** Semver range. */
+  readonly version?: string
+  /** Default `{}`. */
+  readonly input?: unknown
+}
+
+export interface CallsComponents {
+  /** This node's PeerId. */
+  readonly self: string
+  readonly registry: Pick<Registry, 'record'>
+  readonly host: AgentHost
+  readonly policy: Policy
+  readonly rpc: Rpc
+  readonly discovery: Pick<Discovery, 'known' | 'resolve'>
+  readonly emit: Emit
+}
+
+export interface AgentAddress {
+  /** PeerId as text. */
+  readonly peer: string
+  /** The agent's name there. */
+  readonly agent: string
+}
+
+export interface Calls {
+  /** Serves `call/1.0.0` from now on. */
+  start(): Promise<void>
+  /**
+   * Calls a capability, here or at a peer; items of one that streams come as an array.
+   *
+   * @param caller whom a local agent sees; a peer sees this node's key
+   * @throws {MeshError} see Node.call
+   */
+  call(caller: Caller, target: AgentAddress, invocation: Invocation, options: RequestOptions): Promise<unknown>
+  /** As {@link call}, yielding items as they come. */
+  stream(caller: Caller, target: AgentAddress, invocation: Invocation, options: RequestOptions): AsyncIterable<unknown>
+}

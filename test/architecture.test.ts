@@ -1,0 +1,46 @@
+import { globSync, readFileSync } from 'node:fs'
+import { expect, it } from 'vitest'
+
+/** Room → rooms whose values it may import, beside its own. `import type` may go anywhere. */
+const FOUNDATION = ['errors', 'events', 'wire', 'store', 'schema', 'policy', 'identity', 'auth', 'registry']
+const FEATURES = ['rpc', 'network', 'discovery', 'drivers', 'calls']
+const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
+  errors: [],
+  events: [],
+  wire: ['errors'],
+  store: ['errors'],
+  schema: ['errors', 'wire'],
+  policy: ['errors'],
+  identity: ['errors', 'wire', 'store'],
+  auth: ['errors', 'wire', 'identity'],
+  registry: ['errors', 'wire', 'store', 'schema', 'policy', 'identity'],
+  rpc: FOUNDATION,
+  network: FOUNDATION,
+  discovery: FOUNDATION,
+  drivers: FOUNDATION,
+  calls: FOUNDATION,
+  config: [...FOUNDATION, ...FEATURES],
+  node: [...FOUNDATION, ...FEATURES, 'config'],
+  index: [...FOUNDATION, ...FEATURES, 'config', 'node'],
+  gateway: ['errors', 'index'],
+  cli: ['errors', 'config', 'index', 'gateway']
+}
+
+const roomOf = (path: string): string => path.split('/')[1]?.replace(/\.ts$/, '') ?? ''
+const VALUE_IMPORT = /^(?!import type|export type).*(?:from|import\() ?'(\.[^']+)'/gm
+
+const importedRooms = (file: string): string[] =>
+  [...readFileSync(file, 'utf8').matchAll(VALUE_IMPORT)].map(([, specifier = '']) =>
+    roomOf(new URL(specifier, `file:///${file}`).pathname.slice(1))
+  )
+
+it.each(globSync('src/**/*.ts'))('%s imports only from the rooms below it', (file) => {
+  const room = roomOf(file)
+  expect(Object.keys(MAY_IMPORT), 'every room has its row in the table').toContain(room)
+  expect([room, ...(MAY_IMPORT[room] ?? [])]).toEqual(expect.arrayContaining(importedRooms(file)))
+})
+
+it('recognises an import that points up', () => {
+  expect([...`import { createNode } from '../node.ts'`.matchAll(VALUE_IMPORT)]).toHaveLength(1)
+  expect([...`import type { Node } from '../node.ts'`.matchAll(VALUE_IMPORT)]).toHaveLength(0)
+})
