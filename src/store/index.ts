@@ -9,6 +9,12 @@
  * await store.write([{ sql: 'INSERT INTO agent (name, definition) VALUES (?, ?)', params: ['fs', '{}'] }])
  * const row = store.get('SELECT definition FROM agent WHERE name = ?', ['fs'])
  */
+import { openInline } from './inline.ts'
+import { openThreaded } from './threaded.ts'
+
+export * from './constants.ts'
+export { createDatastore, type DatastoreInit, type SqliteDatastore } from './datastore.ts'
+export { type HomeLock, lockHome } from './lock.ts'
 
 /** What SQLite stores in a column. */
 export type SqlValue = null | number | bigint | string | Uint8Array
@@ -31,10 +37,11 @@ export interface Store {
    * Runs the statements as one transaction and resolves when it is on disk; concurrent writes share one commit.
    *
    * @returns the number of rows each statement changed
-   * @throws {MeshError} IO when the disk refuses; then nothing of it was written
+   * @throws {MeshError} IO when the disk refuses, BUSY when MAX_QUEUED_WRITES wait already or another program holds the
+   * file, CANCELLED after {@link close}; nothing of it was written then
    */
   write(statements: readonly Statement[]): Promise<readonly number[]>
-  /** The first row, or undefined. Sees every write that has resolved. */
+  /** The first row, or undefined. Sees every write that has resolved. @throws {MeshError} IO when the disk refuses */
   get(sql: string, params?: readonly SqlValue[]): Row | undefined
   all(sql: string, params?: readonly SqlValue[]): Row[]
   /** Commits what is queued and closes the file. */
@@ -42,7 +49,17 @@ export interface Store {
 }
 
 export interface StoreInit {
-  /** The file, or undefined for a database in memory (tests, nodes without a home). */
-  readonly path?: string
+  /** The file, in a folder that exists; created when missing. Undefined: a database in memory (tests, nodes without a home). */
+  readonly path?: string | undefined
   readonly migrations: readonly Migrations[]
+}
+
+/**
+ * Opens the database, checks it and brings its tables up to date. Whoever opens it closes it.
+ *
+ * @throws {MeshError} INVALID_CONFIG when the file is damaged, no database, or of a newer version; IO when it can't be opened
+ */
+export async function openStore(init: StoreInit): Promise<Store> {
+  const { path, migrations } = init
+  return path === undefined ? openInline(migrations) : openThreaded({ path, migrations })
 }
