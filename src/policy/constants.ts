@@ -1,0 +1,34 @@
+/** What can be asked of a policy. A rule whose `act` fits none of them is refused: it could only be a typing error. */
+export const ACTIONS = ['tool.call', 'skill.call', 'model.call', 'record.read'] as const
+
+/** Rules in one file; an uncached decision looks at each of them (about 10 ns a rule). */
+export const MAX_RULES = 1_000
+
+/** Entries of a `who`, `act` or `res` list. */
+export const MAX_ALTERNATIVES = 256
+
+export const MAX_RULE_ID_LENGTH = 128
+
+/** A resource is `<kind>:<agent>/<capability>`, at most 200 characters long; the rest is room for later kinds. */
+export const MAX_PATTERN_LENGTH = 512
+
+/** Verdicts kept per caller; past it the caller's are forgotten and decided anew. About 0.5 KiB each. */
+export const MAX_CACHED_VERDICTS = 1_024
+
+/** Longer actions and resources are no names of ours: decided, never cached, and cut in reasons and audit rows. */
+export const MAX_SHOWN_LENGTH = 256
+
+/** How long an audit row waits for others to be written with. A killed process loses no more than this. */
+export const AUDIT_BATCH_MS = 100
+export const AUDIT_BATCH_BYTES = 256 * 1024
+
+/** The log moves to a new file at this size; about 300,000 decisions. */
+export const AUDIT_FILE_BYTES = 64 * 1024 * 1024
+/** Full files kept beside the current one. */
+export const AUDIT_FILES = 8
+
+/** Rows waiting for a disk that doesn't take them; later ones are counted and dropped, because a call can't wait for a disk. */
+export const AUDIT_QUEUE_BYTES = 64 * 1024 * 1024
+
+/** Time between attempts on a disk that refused a batch. */
+export const AUDIT_RETRY_MS = 1_000

@@ -1,0 +1,144 @@
+import { randomBytes } from 'node:crypto'
+import { open, readFile, rename, rm, stat } from 'node:fs/promises'
+import { dirname } from 'node:path'
+import type { z } from 'zod'
+import { MeshError } from '../errors.ts'
+import { type PolicyDocument, policyDocument, type Rule } from './messages.ts'
+
+/** What a new home starts with; who may see a record is further narrowed by the record's audience. */
+export const INITIAL_DOCUMENT: PolicyDocument = {
+  v: 1,
+  rules: [
+    { id: 'owner', effect: 'allow', who: 'level:owner', act: '*', res: '*' },
+    { id: 'public-records', effect: 'allow', who: '*', act: 'record.read', res: 'agent:*' }
+  ]
+}
+
+/**
+ * Reads the rules from a file; undefined when there is none.
+ *
+ * @throws {MeshError} INVALID_CONFIG when they aren't valid, IO when the file can't be read
+ */
+export async function readDocument(path: string): Promise<PolicyDocument | undefined> {
+  let text: string
+  try {
+    text = await readFile(path, 'utf8')
+  } catch (err) {
+    if (isMissing(err)) return undefined
+    throw new MeshError('IO', `${path} cannot be read: ${messageOf(err)}`, { cause: err })
+  }
+  return parseDocument(text, path)
+}
+
+function parseDocument(text: string, path: string): PolicyDocument {
+  let json: unknown
+  try {
+    json = JSON.parse(text)
+  } catch (err) {
+    throw broken(path, `is not JSON: ${messageOf(err)}`, err)
+  }
+  const parsed = policyDocument.safeParse(json)
+  if (!parsed.success) throw broken(path, describeIssues(parsed.error.issues, ''), parsed.error)
+  return parsed.data
+}
+
+function broken(path: string, what: string, cause: unknown): MeshError {
+  return new MeshError('INVALID_CONFIG', `${path}: ${what}`, {
+    cause,
+    hint: 'correct the file; nothing of it is applied'
+  })
+}
+
+/** @throws {MeshError} INVALID_ARGUMENT when rules given by code aren't valid */
+export function parseRules(rules: unknown): readonly Rule[] {
+  const parsed = policyDocument.shape.rules.safeParse(rules)
+  if (parsed.success) return parsed.data
+  throw new MeshError('INVALID_ARGUMENT', `not a policy rule: ${describeIssues(parsed.error.issues, 'rules')}`)
+}
+
+type Issue = z.core.$ZodIssue
+
+const MAX_SHOWN_ISSUES = 3
+
+function describeIssues(issues: readonly Issue[], root: string): string {
+  const shown = issues.slice(0, MAX_SHOWN_ISSUES).map((issue) => describeIssue(issue, root))
+  const others = issues.length - shown.length
+  return shown.join('; ') + (others > 0 ? `; and ${others} more` : '')
+}
+
+function describeIssue(issue: Issue, root: string): string {
+  const at = issue.path.reduce<string>((place, key) => {
+    if (typeof key === 'number') return `${place}[${key}]`
+    return place === '' ? String(key) : `${place}.${String(key)}`
+  }, root)
+  if (issue.code === 'invalid_union') {
+    // A pattern or a list of them: the branch that took the value's type says what is wrong with it.
+    const fitting = issue.errors.find(
+      ([first]) => first !== undefined && !(first.code === 'invalid_type' && first.path.length === 0)
+    )
+    if (fitting?.[0] === undefined) return `${at}: must be a string or a list of strings`
+    return describeIssue(fitting[0], at)
+  }
+  if (issue.code === 'unrecognized_keys') return issue.keys.map((key) => unknownMember(at, key)).join('; ')
+  return at === '' ? issue.message : `${at}: ${issue.message}`
+}
+
+const LATER_MEMBERS = ['ask', 'when', 'limit', 'exp']
+
+function unknownMember(at: string, key: string): string {
+  const place = at === '' ? key : `${at}.${key}`
+  return LATER_MEMBERS.includes(key)
+    ? `${place}: conditions and limits are not supported by this version; a rule has id, effect, who, act and res`
+    : `${place}: there is no such member`
+}
+
+export async function createDocument(path: string): Promise<PolicyDocument> {
+  await writeDocument(path, INITIAL_DOCUMENT)
+  return INITIAL_DOCUMENT
+}
+
+/**
+ * Replaces the file as a whole, on disk when it resolves; its mode stays, a new one is the owner's alone.
+ *
+ * @throws {MeshError} IO; the file is as before then
+ */
+export async function writeDocument(path: string, document: PolicyDocument): Promise<void> {
+  const temporary = `${path}.${randomBytes(6).toString('hex')}.tmp`
+  try {
+    const mode = await stat(path).then(
+      (found) => found.mode & 0o777,
+      () => 0o600
+    )
+    const file = await open(temporary, 'wx', 0o600)
+    try {
+      await file.chmod(mode)
+      await file.writeFile(`${JSON.stringify(document, null, 2)}\n`)
+      await file.sync()
+    } finally {
+      await file.close()
+    }
+    await rename(temporary, path)
+    await syncFolder(dirname(path))
+  } catch (err) {
+    await rm(temporary, { force: true }).catch(() => {}) // the failure to report is the first one
+    throw new MeshError('IO', `${path} cannot be written: ${messageOf(err)}`, { cause: err })
+  }
+}
+
+/** A rename is durable only when the folder is. */
+async function syncFolder(path: string): Promise<void> {
+  const folder = await open(path, 'r')
+  try {
+    await folder.sync()
+  } finally {
+    await folder.close()
+  }
+}
+
+function isMissing(err: unknown): boolean {
+  return err instanceof Error && 'code' in err && err.code === 'ENOENT'
+}
+
+function messageOf(err: unknown): string {
+  return err instanceof Error ? err.message : String(err)
+}
