@@ -5,7 +5,17 @@
  *
  * @packageDocumentation
  * @example
- * const frames = new FrameStream(stream, { maxFrameBytes: MAX_MESSAGE_BYTES, onFrame: (message) => {}, onClose: (err) => {} })
+ * const frames = new FrameStream(stream, {
+ *   maxFrameBytes: MAX_MESSAGE_BYTES,
+ *   onFrame: (payload) => console.log(parseJson(payload)),
+ *   onClose: (error) => console.log(error?.code ?? 'closed')
+ * })
  * frames.send(JSON.stringify({ t: 'ping', id: 1 }))
  */
+export { canonicalJson, digest } from './canonical.ts'
 export * from './constants.ts'
+export { didFromKey, keyFromDid, keyFromPeerId, peerIdFromKey } from './did.ts'
+export { FrameStream, type FrameStreamInit } from './frame-stream.ts'
+export { decodeFrames, encodeBatch, encodeFrame, encodeFrames, FrameDecoder } from './frames.ts'
+export { parseJson } from './json.ts'
+export { type Signer, signJws, type VerifyJwsOptions, verifyJws } from './jws.ts'
