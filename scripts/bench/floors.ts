@@ -1,0 +1,102 @@
+/** The floors that this project has set itself, and whether a run met them. */
+import { median } from './measure.ts'
+import type { BenchName, Result } from './result.ts'
+import type { SystemName } from './system.ts'
+
+export interface Floor {
+  readonly bench: BenchName
+  readonly name: string
+  /** The least, or with `most` the most, that the measurement may be. */
+  readonly bound: number
+  readonly most?: true
+  readonly unit: '×' | 'ms' | 'MB'
+}
+
+export interface Judged extends Floor {
+  /** Undefined when it wasn't measured. */
+  readonly value: number | undefined
+  readonly met: boolean | undefined
+}
+
+type Pick = (results: readonly Result[]) => number | undefined
+
+const OURS: SystemName = 'pryx-mesh'
+
+const FLOORS: readonly (Floor & { readonly pick: Pick })[] = [
+  callRate(64, 'libp2p', 0.65),
+  callRate(64, 'a2a', 5),
+  callRate(64, 'mcp-http', 8),
+  callRate(64, 'nats', 0.9),
+  callRate(16, 'libp2p', 0.65),
+  callRate(16, 'a2a', 3),
+  callRate(16, 'mcp-http', 5),
+  {
+    bench: 'call',
+    name: '1 in flight: p50 to libp2p',
+    bound: 1.6,
+    most: true,
+    unit: '×',
+    pick: ratio('call', 1, 'libp2p', 'runsP50Ms')
+  },
+  streamRate('libp2p', 0.6),
+  streamRate('a2a', 50),
+  {
+    bench: 'start',
+    name: 'to ready, p50',
+    bound: 1000,
+    most: true,
+    unit: 'ms',
+    pick: of('start', 'new home', 'p50Ms')
+  },
+  { bench: 'start', name: 'idle RSS', bound: 140, most: true, unit: 'MB', pick: of('start', 'new home', 'rssMb') },
+  {
+    bench: 'find',
+    name: "LAN: B's start to first find, p95",
+    bound: 1500,
+    most: true,
+    unit: 'ms',
+    pick: of('find', 'lan', 'p95Ms')
+  },
+  { bench: 'find', name: 'cached, p95', bound: 5, most: true, unit: 'ms', pick: of('find', 'cached', 'p95Ms') }
+]
+
+/** The floors of the benches that ran. */
+export function judge(results: readonly Result[], benches: readonly BenchName[]): Judged[] {
+  return FLOORS.filter(({ bench }) => benches.includes(bench)).map(({ pick, ...floor }) => {
+    const value = pick(results)
+    if (value === undefined) return { ...floor, value, met: undefined }
+    return { ...floor, value, met: floor.most === true ? value <= floor.bound : value >= floor.bound }
+  })
+}
+
+/** Ours to theirs: the median of the ratios of neighbours in time, which a machine that changes its pace disturbs least. */
+export function ratio(bench: BenchName, inFlight: number, peer: SystemName, runs: 'runs' | 'runsP50Ms'): Pick {
+  return (results) => {
+    const runsOf = (system: SystemName): readonly number[] | undefined =>
+      results.find((result) => result.bench === bench && result.inFlight === inFlight && result.system === system)?.[
+        runs
+      ]
+    const ours = runsOf(OURS)
+    const theirs = runsOf(peer)
+    if (ours === undefined || theirs === undefined || ours.length === 0) return undefined
+    return median(ours.map((value, i) => value / (theirs[i] ?? Number.NaN)))
+  }
+}
+
+function callRate(inFlight: number, peer: SystemName, bound: number): Floor & { readonly pick: Pick } {
+  return {
+    bench: 'call',
+    name: `${inFlight} in flight: rate to ${peer}`,
+    bound,
+    unit: '×',
+    pick: ratio('call', inFlight, peer, 'runs')
+  }
+}
+
+function streamRate(peer: SystemName, bound: number): Floor & { readonly pick: Pick } {
+  return { bench: 'stream', name: `items to ${peer}`, bound, unit: '×', pick: ratio('stream', 1, peer, 'runs') }
+}
+
+function of(bench: BenchName, what: string, field: 'p50Ms' | 'p95Ms' | 'rssMb'): Pick {
+  return (results) => results.find((result) => result.bench === bench && result.what === what)?.[field]
+}
