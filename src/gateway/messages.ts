@@ -1,0 +1,88 @@
+import { z } from 'zod'
+import { type ErrorBody, MeshError } from '../errors.ts'
+import type { MeshEventName, MeshEvents } from '../events.ts'
+import { AUDIENCES, CAPABILITY_KINDS, query } from '../registry/messages.ts'
+import { MAX_TIMEOUT_MS } from './constants.ts'
+
+/** A line of a streamed answer: items, then how it ended. A stream that stops without an end was cut. */
+export type ControlLine<Item = unknown, End = unknown> = { item: Item } | { end: End } | { error: ErrorBody }
+
+/** What a failed request answers. */
+export interface ControlError {
+  readonly error: ErrorBody
+}
+
+/** An event as `GET /v1/events` tells it. */
+export interface EventItem<K extends MeshEventName = MeshEventName> {
+  readonly event: K
+  /** RFC 3339, when it happened. */
+  readonly at: string
+  readonly detail: MeshEvents[K]
+}
+
+// A record, so that the compiler asks for every event
+const EVENTS: Readonly<Record<MeshEventName, true>> = {
+  'peer:join': true,
+  'peer:leave': true,
+  'agent:added': true,
+  'agent:updated': true,
+  'agent:removed': true,
+  'agent:down': true,
+  'agent:up': true,
+  'capability:found': true,
+  'capability:changed': true,
+  'capability:gone': true,
+  'record:refused': true,
+  'call:denied': true,
+  'call:failed': true
+}
+
+const timeoutMs = z.coerce.number().int().min(1).max(MAX_TIMEOUT_MS)
+
+/** The peer's own limits are stricter; node.agents checks them. */
+const agentFields = z.strictObject({
+  description: z.string().optional(),
+  tags: z.array(z.string()).optional(),
+  audience: z.enum(AUDIENCES).optional(),
+  allow: z.union([z.literal('any'), z.array(z.string())]).optional(),
+  driver: z.string().optional(),
+  config: z.unknown().optional()
+})
+
+export const connectBody = z.strictObject({ address: z.string() })
+export const agentPatchBody = agentFields
+export const agentAddBody = agentFields.extend({ name: z.string(), version: z.string().optional(), driver: z.string() })
+export const listQuery = query.strict()
+export const findQuery = listQuery.extend({
+  timeoutMs: timeoutMs.optional(),
+  limit: z.coerce.number().int().min(1).optional()
+})
+export const eventsQuery = z.strictObject({
+  types: z.array(z.enum(Object.keys(EVENTS) as MeshEventName[], 'no such event')).optional()
+})
+export const callBody = z.strictObject({
+  target: z.string(),
+  capability: z.string(),
+  input: z.unknown().optional(),
+  kind: z.enum(CAPABILITY_KINDS).optional(),
+  version: z.string().optional(),
+  timeoutMs: timeoutMs.optional()
+})
+
+/**
+ * Parses what a client sent.
+ *
+ * @throws {MeshError} INVALID_ARGUMENT naming the field and what is wrong with it
+ */
+export function parse<T extends z.ZodType>(schema: T, value: unknown): Defined<z.output<T>> {
+  const result = schema.safeParse(value)
+  if (!result.success) {
+    const [issue] = result.error.issues
+    throw new MeshError('INVALID_ARGUMENT', `${issue?.path.join('.') || 'request'}: ${issue?.message ?? 'invalid'}`)
+  }
+  // Fields that JSON can't carry as undefined aren't there at all
+  return result.data as Defined<z.output<T>>
+}
+
+/** Optional fields without `undefined`, as exactOptionalPropertyTypes wants them. */
+type Defined<T> = { [K in keyof T]: Exclude<T[K], undefined> }

@@ -1,0 +1,155 @@
+import type { HttpBindings } from '@hono/node-server'
+import { type Context, Hono } from 'hono'
+import { MeshError } from '../errors.ts'
+import type { LocalAgent } from '../node.ts'
+import { DEFAULT_CALL_TIMEOUT_MS, MAX_BODY_BYTES } from './constants.ts'
+import type { ControlInit } from './control.ts'
+import { HTTP_STATUS } from './errors.ts'
+import {
+  agentAddBody,
+  agentPatchBody,
+  type ControlError,
+  callBody,
+  connectBody,
+  type EventItem,
+  eventsQuery,
+  findQuery,
+  listQuery,
+  parse
+} from './messages.ts'
+import { ndjson, subscription } from './streams.ts'
+
+type App = Hono<{ Bindings: HttpBindings }>
+
+/** What the routes work with. */
+interface Scope {
+  readonly node: ControlInit['node']
+  readonly onDefect: ControlInit['onDefect'] | undefined
+  /** Aborted when the client is gone or the control closes. */
+  readonly signalOf: (context: Context) => AbortSignal
+}
+
+/**
+ * Builds the routes of the control socket; control.ts lists them.
+ *
+ * @param closing aborted when the control closes
+ */
+export function createRoutes({ node, onStop, onDefect, now = Date.now }: ControlInit, closing: AbortSignal): App {
+  const app: App = new Hono()
+  const scope: Scope = { node, onDefect, signalOf: ({ req }) => AbortSignal.any([req.raw.signal, closing]) }
+  app.onError((err) => fail(MeshError.from(err), onDefect))
+  app.notFound(({ req }) => fail(new MeshError('NOT_FOUND', `no route ${req.method} ${req.path}`)))
+  app.get('/v1/status', (context) => context.json(node.status()))
+  app.get('/v1/peers', (context) => context.json(node.peers()))
+  app.post('/v1/connect', async (context) => {
+    const { address } = parse(connectBody, await body(context))
+    return context.json({ peer: await node.connect(address, { signal: scope.signalOf(context) }) })
+  })
+  app.post('/v1/stop', async (context) => {
+    await onStop()
+    return context.json({ stopped: true })
+  })
+  routeAgents(app, scope)
+  routeFind(app, scope)
+  routeCall(app, scope)
+  routeEvents(app, scope, now)
+  return app
+}
+
+function routeAgents(app: App, { node, signalOf }: Scope): void {
+  const { agents } = node
+  const local = (target: string): LocalAgent => {
+    const agent = agents.get(target)
+    if (agent === undefined) throw new MeshError('NOT_FOUND', `this node has no agent ${target}`)
+    return agent
+  }
+  app.get('/v1/agents', (context) => context.json(agents.list(parse(listQuery, queryOf(context)))))
+  app.post('/v1/agents', async (context) => {
+    return context.json(await agents.add(parse(agentAddBody, await body(context))), 201)
+  })
+  app.get('/v1/agents/:target', async (context) => {
+    const target = context.req.param('target')
+    // A short name may be ambiguous across the mesh, so it is not looked up here first
+    const own = target.startsWith('@') ? undefined : agents.get(target)
+    if (own !== undefined) return context.json({ signed: own.record, local: own })
+    const signed = await node.resolve(target, { signal: signalOf(context) })
+    return context.json({ signed, local: agents.get(signed.record.id) })
+  })
+  app.patch('/v1/agents/:target', async (context) => {
+    const { name } = local(context.req.param('target')).definition
+    return context.json(await agents.update(name, parse(agentPatchBody, await body(context))))
+  })
+  app.delete('/v1/agents/:target', async (context) => {
+    const { id, definition } = local(context.req.param('target'))
+    await agents.remove(definition.name)
+    return context.json({ removed: id })
+  })
+}
+
+function routeFind(app: App, { node, onDefect, signalOf }: Scope): void {
+  app.get('/v1/find', (context) => {
+    const signal = signalOf(context)
+    const results = node.find({ ...parse(findQuery, queryOf(context)), signal })
+    // When it fails, so does the iteration, which tells the client
+    results.summary.catch(() => {})
+    return ndjson(results, { signal, onDefect, end: () => results.summary })
+  })
+  app.get('/v1/watch', (context) => {
+    const signal = signalOf(context)
+    return ndjson(node.watch({ ...parse(listQuery, queryOf(context)), signal }), { signal, onDefect })
+  })
+}
+
+function routeCall(app: App, { node, onDefect, signalOf }: Scope): void {
+  app.post('/v1/call', async (context) => {
+    const { target, capability, input, ...rest } = parse(callBody, await body(context))
+    const timeoutMs = rest.timeoutMs ?? DEFAULT_CALL_TIMEOUT_MS
+    const signal = AbortSignal.any([signalOf(context), AbortSignal.timeout(timeoutMs)])
+    const { record } = await node.resolve(target, { signal })
+    const streams = record.capabilities.some(
+      ({ name, kind, streaming }) => streaming && name === capability && (rest.kind ?? kind) === kind
+    )
+    const options = { ...rest, timeoutMs, signal }
+    if (streams) return ndjson(node.stream(record.id, capability, input, options), { signal, onDefect })
+    return context.json({ result: (await node.call(record.id, capability, input, options)) ?? null })
+  })
+}
+
+function routeEvents(app: App, { node, onDefect, signalOf }: Scope, now: () => number): void {
+  app.get('/v1/events', (context) => {
+    const { types } = parse(eventsQuery, { types: context.req.queries('type') })
+    const signal = signalOf(context)
+    const subscribe = (put: (item: EventItem) => void) =>
+      node.on('*', (detail, event) => {
+        if (types === undefined || types.includes(event)) put({ event, at: new Date(now()).toISOString(), detail })
+      })
+    return ndjson(subscription(subscribe, signal), { signal, onDefect })
+  })
+}
+
+/** The body as JSON. hono's own limit rebuilds the request, which needs its global replaced for the whole process. */
+async function body({ req }: Context): Promise<unknown> {
+  const chunks: Uint8Array[] = []
+  let bytes = 0
+  for await (const chunk of req.raw.body ?? []) {
+    bytes += chunk.byteLength
+    if (bytes > MAX_BODY_BYTES) throw new MeshError('TOO_LARGE', `the body has more than ${MAX_BODY_BYTES} bytes`)
+    chunks.push(chunk)
+  }
+  try {
+    return JSON.parse(Buffer.concat(chunks).toString())
+  } catch (err) {
+    throw new MeshError('INVALID_ARGUMENT', 'the body is not JSON', { cause: err })
+  }
+}
+
+/** The query string; `tag` may be repeated and is called `tags` inside. */
+function queryOf({ req }: Context): unknown {
+  const { tag, ...rest } = req.query()
+  return tag === undefined ? rest : { ...rest, tags: req.queries('tag') }
+}
+
+function fail(err: MeshError, onDefect?: ControlInit['onDefect']): Response {
+  if (err.code === 'INTERNAL') onDefect?.(err.cause)
+  return Response.json({ error: err.toJSON() } satisfies ControlError, { status: HTTP_STATUS[err.code] })
+}
