@@ -1,0 +1,158 @@
+import { constants } from 'node:fs'
+import { access, mkdir, readFile, stat } from 'node:fs/promises'
+import { homedir } from 'node:os'
+import { join, resolve } from 'node:path'
+import { multiaddr } from '@multiformats/multiaddr'
+import { z } from 'zod'
+import { MeshError } from './errors.ts'
+
+/** `sun_path` has 108 bytes on Linux and 104 elsewhere, with the closing zero; unix(7). */
+export const MAX_SOCKET_PATH_BYTES = process.platform === 'linux' ? 107 : 103
+
+/** Where a node keeps what it keeps: absolute paths in its home. */
+export interface Home {
+  readonly path: string
+  readonly identityKey: string
+  readonly config: string
+  readonly policy: string
+  /** What must not be lost. */
+  readonly database: string
+  /** libp2p's memory; may be deleted while no node runs. */
+  readonly cache: string
+  readonly socket: string
+  readonly audit: string
+}
+
+const address = z.string().refine(isMultiaddr, 'is not a multiaddr, such as /ip4/192.0.2.7/tcp/4001')
+
+const settings = z.strictObject({
+  name: z.string().min(1).max(64).optional(),
+  listen: z.array(address).optional(),
+  bootstrap: z.array(address).optional(),
+  lan: z.boolean().optional()
+})
+
+/** The lasting settings of `config.json`, as in `NodeInit`; what a program is given at its start goes before them. */
+export type Settings = Readonly<z.infer<typeof settings>>
+
+/**
+ * Where the home is: what was asked for, else `PRYX_MESH_HOME`, else `.pryx-mesh` in the owner's home folder.
+ *
+ * @returns an absolute path; nothing is created or checked
+ */
+export function resolveHome(option: string | undefined, env: Readonly<Record<string, string | undefined>>): string {
+  return resolve(option || env['PRYX_MESH_HOME'] || join(env['HOME'] || homedir(), '.pryx-mesh'))
+}
+
+/**
+ * Names the files of a home; touches none.
+ *
+ * @throws {MeshError} INVALID_ARGUMENT when the path is too long for a unix socket in it
+ */
+export function homeAt(path: string): Home {
+  const socket = join(path, 'control.sock')
+  const bytes = Buffer.byteLength(socket)
+  if (bytes > MAX_SOCKET_PATH_BYTES) {
+    throw new MeshError(
+      'INVALID_ARGUMENT',
+      `the home ${path} is too deep: its control socket would have a path of ${bytes} bytes`,
+      {
+        hint: `choose a home with at most ${MAX_SOCKET_PATH_BYTES - '/control.sock'.length} bytes in its path, with --home or PRYX_MESH_HOME`
+      }
+    )
+  }
+  return {
+    path,
+    socket,
+    identityKey: join(path, 'identity.key'),
+    config: join(path, 'config.json'),
+    policy: join(path, 'policy.json'),
+    database: join(path, 'mesh.db'),
+    cache: join(path, 'cache.db'),
+    audit: join(path, 'audit.log')
+  }
+}
+
+/**
+ * Makes the folder of a home, for its owner only (0700), unless it is there; its settings are {@link readSettings}.
+ *
+ * @throws {MeshError} IO when it isn't a folder that this process may write in, INVALID_ARGUMENT as {@link homeAt}
+ */
+export async function openHome(path: string): Promise<Home> {
+  const home = homeAt(resolve(path))
+  try {
+    await mkdir(home.path, { recursive: true, mode: 0o700 })
+    await access(home.path, constants.R_OK | constants.W_OK | constants.X_OK)
+  } catch (err) {
+    throw new MeshError('IO', `the home ${home.path} cannot be used: ${await obstacle(home.path, err)}`, {
+      cause: err,
+      hint: 'choose a folder that is yours to write, with --home or PRYX_MESH_HOME'
+    })
+  }
+  return home
+}
+
+/**
+ * Reads `config.json`; a home without one has no settings.
+ *
+ * @throws {MeshError} INVALID_CONFIG saying what is wrong and where, IO when it can't be read
+ */
+export async function readSettings(home: Pick<Home, 'config'>): Promise<Settings> {
+  const text = await readIfThere(home.config)
+  if (text === undefined) return {}
+  const { success, data, error } = settings.safeParse(parse(text, home.config))
+  if (success) return data
+  const [issue] = error.issues
+  const at = issue === undefined || issue.path.length === 0 ? '' : ` ${z.core.toDotPath(issue.path)}:`
+  throw invalid(home.config, `${at} ${issue?.message ?? 'not valid'}`, error)
+}
+
+function parse(text: string, path: string): unknown {
+  try {
+    return JSON.parse(text)
+  } catch (err) {
+    throw invalid(path, ` ${reason(err)}`, err) // V8 tells line and column
+  }
+}
+
+function invalid(path: string, what: string, cause: unknown): MeshError {
+  return new MeshError('INVALID_CONFIG', `${path}:${what}`, {
+    cause,
+    hint: 'correct the file, or move it away to start with the defaults; it may have name, listen, bootstrap and lan'
+  })
+}
+
+async function readIfThere(path: string): Promise<string | undefined> {
+  try {
+    return await readFile(path, 'utf8')
+  } catch (err) {
+    if (isMissing(err)) return undefined
+    throw new MeshError('IO', `cannot read ${path}: ${reason(err)}`, {
+      cause: err,
+      hint: 'check that the file is yours to read'
+    })
+  }
+}
+
+/** `mkdir` says "file exists" of a file in the folder's place. */
+async function obstacle(path: string, err: unknown): Promise<string> {
+  const found = await stat(path).catch(() => undefined)
+  return found === undefined || found.isDirectory() ? reason(err) : 'it is not a folder'
+}
+
+function isMissing(err: unknown): boolean {
+  return err instanceof Error && 'code' in err && err.code === 'ENOENT'
+}
+
+function isMultiaddr(text: string): boolean {
+  try {
+    multiaddr(text)
+    return true
+  } catch {
+    return false
+  }
+}
+
+function reason(err: unknown): string {
+  return err instanceof Error ? err.message : String(err)
+}
