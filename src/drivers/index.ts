@@ -4,10 +4,19 @@
  * A driver is chosen by name; `createNode({ drivers })` adds its owner's own.
  *
  * @packageDocumentation
+ * @example
+ * const host = createHost({ registry, drivers: BUILT_IN_DRIVERS, peer, emit, announce, retract })
+ * await host.add({ name: 'fs', driver: 'mcp-stdio', config: { command: 'mcp-server-filesystem', args: ['/srv'] }, tags: [], audience: 'public' })
+ * const result = await host.invoke('fs', { kind: 'tool', name: 'read_text_file' }, { path: '/srv/a.txt' }, { caller, signal })
  */
+
+import type { Caller } from '../auth/index.ts'
 import type { AgentDescription } from '../registry/index.ts'
 import type { CapabilityKind } from '../registry/messages.ts'
-import type { Caller } from '../auth/index.ts'
+import { functionDriver } from './function.ts'
+import { mcpHttpDriver } from './mcp-http.ts'
+import { mcpStdioDriver } from './mcp-stdio.ts'
+import { moduleDriver } from './module.ts'
 
 /** Speaks to one kind of agent. */
 export interface Driver {
@@ -35,8 +44,15 @@ export interface DriverContext {
   readonly signal: AbortSignal
   /** To be called when the agent's capabilities may have changed; the host asks {@link AgentConnection.describe} again. */
   readonly onChange: () => void
-  /** To be called once when the agent is lost (its child died, its server went away); the host connects anew with backoff. */
-  readonly onLost: (reason: string) => void
+  /**
+   * To be called once when the agent is lost (its child died, its server went away); the host connects anew with backoff.
+   *
+   * @param reason a few words that callers may read too: `its process ended with exit code 1`
+   * @param detail what only the owner may read, such as the last lines on stderr
+   */
+  readonly onLost: (reason: string, detail?: string) => void
+  /** Tells the owner what the driver had to leave out or put up with. */
+  readonly log: (text: string) => void
 }
 
 /** A live agent. */
@@ -68,3 +84,10 @@ export interface AgentStatus {
   /** Why it is down, one sentence, with when the next attempt is due. */
   readonly reason?: string
 }
+
+/** The drivers that every node has. */
+export const BUILT_IN_DRIVERS: readonly Driver[] = [functionDriver, moduleDriver, mcpStdioDriver, mcpHttpDriver]
+
+export type { FunctionAgent } from './function.ts'
+export type { AgentChange, Host, HostComponents, HostInit } from './host.ts'
+export { createHost } from './host.ts'

@@ -1,0 +1,38 @@
+import type { Transformer } from 'node:stream/web'
+
+/**
+ * A `fetch` whose bodies fail once they are larger than `maxBytes`; a stream of events, once a single event is.
+ *
+ * @param base what does the fetching
+ */
+export function boundedFetch(base: typeof fetch, maxBytes: number): typeof fetch {
+  return async (input, init) => {
+    const response = await base(input, init)
+    if (response.body === null) return response
+    const isStream = response.headers.get('content-type')?.startsWith('text/event-stream') === true
+    const body = response.body.pipeThrough(new TransformStream(bound(maxBytes, isStream)))
+    return new Response(body, { status: response.status, statusText: response.statusText, headers: response.headers })
+  }
+}
+
+function bound(maxBytes: number, isStream: boolean): Transformer<Uint8Array, Uint8Array> {
+  let bytes = 0
+  let lineIsEmpty = false
+  return {
+    transform(chunk, controller) {
+      bytes += chunk.length
+      // An empty line ends an event. What counts is what has come since the last one, within a chunk or before it.
+      for (let at = 0; isStream && at < chunk.length; at += 1) {
+        const byte = chunk[at]
+        if (byte === CARRIAGE_RETURN) continue
+        if (byte === NEWLINE && lineIsEmpty) bytes = chunk.length - at - 1
+        lineIsEmpty = byte === NEWLINE
+      }
+      if (bytes > maxBytes) throw new Error('the response is larger than the limit')
+      controller.enqueue(chunk)
+    }
+  }
+}
+
+const NEWLINE = 0x0a
+const CARRIAGE_RETURN = 0x0d

@@ -1,0 +1,32 @@
+import { z } from 'zod'
+import { MeshError } from '../errors.ts'
+import type { Driver } from './index.ts'
+import { problems } from './problems.ts'
+
+/** The agent is an MCP server that this node starts and talks to over its stdin and stdout. */
+export const mcpStdioDriver: Driver = {
+  kind: 'mcp-stdio',
+  parse(config) {
+    const parsed = stdioConfig.safeParse(config)
+    if (parsed.success) return parsed.data
+    throw new MeshError(
+      'INVALID_ARGUMENT',
+      `the configuration of an mcp-stdio agent is not valid: ${problems(parsed.error)}`
+    )
+  },
+  async connect(config, context) {
+    const { command, args, cwd, env } = stdioConfig.parse(config)
+    // Only nodes with such agents pay for the SDK.
+    const { openChild } = await import('./mcp-child.ts')
+    return openChild({ command, args, cwd, env }, context)
+  }
+}
+
+const stdioConfig = z.object({
+  command: z.string().min(1),
+  args: z.array(z.string()).default([]),
+  /** Default: the node's own. */
+  cwd: z.string().optional(),
+  /** Beside HOME, PATH and the like, which every child gets; nothing else of the node's environment does. */
+  env: z.record(z.string(), z.string()).optional()
+})
