@@ -31,7 +31,7 @@ export function describeMachine(): Report['machine'] {
   }
 }
 
-export function toJson(report: Report): string {
+export function toJson(report: object): string {
   // Three digits after the point are more than was measured.
   return JSON.stringify(report, (_key, value: unknown) =>
     typeof value === 'number' ? Math.round(value * 1000) / 1000 : value

@@ -1,0 +1,294 @@
+/** One mesh of N nodes in a process of its own: `node --expose-gc scenario.ts NODES SEED FINDS`; its result goes to the parent. */
+import { setTimeout as sleep } from 'node:timers/promises'
+import { memory } from '@libp2p/memory'
+import type * as product from '../../src/index.ts'
+import type { Node } from '../../src/node.ts'
+import { built } from '../bench/built.ts'
+import { median, percentile } from '../bench/measure.ts'
+import { createLedger } from './meter.ts'
+import type { Random } from './random.ts'
+import { createRandom } from './random.ts'
+import type { World } from './world.ts'
+import { layOut } from './world.ts'
+
+/** Times in ms, memory in MB of 10⁶ bytes. A message is one `send` on a stream. */
+export interface SimResult {
+  readonly nodes: number
+  readonly finds: number
+  /** Found of what is offered, over all finds. */
+  readonly recall: number
+  /** Finds that said `complete`. */
+  readonly complete: number
+  readonly firstP50Ms: number
+  readonly firstP95Ms: number
+  /** To the last of all that offer it. */
+  readonly allP50Ms: number
+  readonly allP95Ms: number
+  /** Of the finding node, sent and received, to the end of the find. */
+  readonly messagesPerFindP50: number
+  readonly messagesPerFindP95: number
+  /** Connections between the finder and the nearest owner that was found. */
+  readonly hopsP50: number
+  readonly hopsP95: number
+  /** Where results came from, shares of 1. */
+  readonly sources: Readonly<Record<string, number>>
+  /** Each message once, from the first start until all was quiet. */
+  readonly messagesPerNodeToJoin: number
+  /** Messages and bytes that a node sends a second when nobody asks for anything. */
+  readonly idleMessagesPerNode: number
+  readonly idleBytesPerNode: number
+  readonly connectionsPerNode: number
+  readonly rssPerNodeMb: number
+  readonly heapPerNodeMb: number
+  readonly startPerNodeMs: number
+  readonly settledMs: number
+  /** The same finds by nodes that have just joined: of those that asked at once, the recall and the time to all. */
+  readonly newcomers: number
+  readonly newcomerRecall: number
+  readonly newcomerFirstP50Ms: number
+  /** By protocol, each message once, of the whole run. */
+  readonly messages: Readonly<Record<string, number>>
+}
+
+const STARTS_AT_ONCE = 4
+const QUIET_MS = 4_000
+const SETTLE_MS = 180_000
+const IDLE_MS = 8_000
+const FIND_TIMEOUT_MS = 10_000
+const NEWCOMERS = 5
+
+process.on('disconnect', () => process.exit())
+const [nodeCount, seed, findCount] = process.argv.slice(2).map(Number) as [number, number, number]
+const random = createRandom(seed)
+const ledger = createLedger()
+const { createNode } = await built<typeof product>('index.js')
+process.send?.(await simulate(layOut(nodeCount, random)))
+// Stopping hundreds of nodes one by one measures nothing.
+process.exit()
+
+async function simulate(world: World): Promise<SimResult> {
+  const before = memoryMb()
+  const startedAt = performance.now()
+  const nodes = await startAll(world)
+  const startMs = performance.now() - startedAt
+  const settledMs = await settle(nodes)
+  const joinMessages = total(ledger.messages())
+  const idle = await measureIdle(nodes.length)
+  const after = memoryMb()
+  const finds = await findAll(nodes, world, random)
+  const newcomers = await joinAndFind(nodes, world)
+  const connections = nodes.map((node) => node.status().connections)
+  return {
+    nodes: nodes.length,
+    finds: finds.length,
+    ...summarise(finds),
+    messagesPerNodeToJoin: joinMessages / nodes.length,
+    ...idle,
+    connectionsPerNode: connections.reduce((sum, count) => sum + count, 0) / nodes.length,
+    rssPerNodeMb: (after.rss - before.rss) / nodes.length,
+    heapPerNodeMb: (after.heap - before.heap) / nodes.length,
+    startPerNodeMs: startMs / nodes.length,
+    settledMs,
+    newcomers: newcomers.length,
+    newcomerRecall: recallOf(newcomers),
+    newcomerFirstP50Ms: median(newcomers.flatMap((find) => find.firstMs ?? [])),
+    messages: Object.fromEntries([...ledger.messages()].toSorted(([, a], [, b]) => b - a))
+  }
+}
+
+async function startAll(world: World): Promise<Node[]> {
+  const nodes: Node[] = []
+  const start = async (index: number): Promise<void> => {
+    const contacts = world.contacts[index] ?? []
+    nodes[index] = await startNode(
+      String(index),
+      contacts.map((contact) => nodes[contact]?.addresses[0] ?? ''),
+      world.offers[index] ?? []
+    )
+  }
+  // The first ones in order: the rest find their contacts running.
+  let next = 0
+  for (; next < Math.min(STARTS_AT_ONCE * 2, nodeCount); next++) await start(next)
+  for (; next < nodeCount; next += STARTS_AT_ONCE) {
+    const batch = Array.from({ length: Math.min(STARTS_AT_ONCE, nodeCount - next) }, (_, i) => next + i)
+    await Promise.all(batch.map(start))
+  }
+  return nodes
+}
+
+async function startNode(name: string, bootstrap: readonly string[], offers: readonly string[]): Promise<Node> {
+  const node = await createNode({
+    name: `sim-${name}`,
+    listen: [`/memory/sim-${name}`],
+    lan: false,
+    bootstrap,
+    transports: [memory()],
+    connectionEncrypters: [ledger.encrypter()]
+  })
+  await node.start()
+  if (offers.length > 0) {
+    await node.agents.add({
+      name: 'agent',
+      capabilities: offers.map((offer) => ({ name: offer, handler: () => null }))
+    })
+  }
+  return node
+}
+
+/** Waits until nobody learns or meets anybody any more. @returns how long that took */
+async function settle(nodes: readonly Node[]): Promise<number> {
+  const from = performance.now()
+  let seen = ''
+  let changedAt = from
+  while (performance.now() - from < SETTLE_MS) {
+    const now = nodes
+      .map((node) => node.status())
+      .map(({ records, connections }) => `${records}/${connections}`)
+      .join()
+    if (now !== seen) changedAt = performance.now()
+    seen = now
+    if (performance.now() - changedAt > QUIET_MS) return changedAt - from
+    await sleep(250)
+  }
+  console.error(`sim: ${nodes.length} nodes had not come to rest after ${SETTLE_MS / 1000} s`)
+  return SETTLE_MS
+}
+
+async function measureIdle(count: number): Promise<{ idleMessagesPerNode: number; idleBytesPerNode: number }> {
+  const [messages, bytes, from] = [total(ledger.messages()), ledger.bytes(), performance.now()]
+  await sleep(IDLE_MS)
+  const nodeSeconds = (count * (performance.now() - from)) / 1000
+  return {
+    idleMessagesPerNode: (total(ledger.messages()) - messages) / nodeSeconds,
+    idleBytesPerNode: (ledger.bytes() - bytes) / nodeSeconds
+  }
+}
+
+interface FindRun {
+  readonly wanted: number
+  readonly got: number
+  readonly complete: boolean
+  readonly firstMs: number | undefined
+  /** Unset when not all were found. */
+  readonly allMs: number | undefined
+  readonly messages: number
+  readonly hops: number | undefined
+  readonly sources: readonly string[]
+}
+
+async function findAll(nodes: readonly Node[], world: World, chance: Random): Promise<FindRun[]> {
+  const names = [...world.owners.keys()]
+  const runs: FindRun[] = []
+  while (runs.length < findCount) {
+    const finder = chance.below(nodes.length)
+    const name = chance.pick(names)
+    const owners = (world.owners.get(name) ?? []).filter((owner) => owner !== finder)
+    if (owners.length === 0) continue
+    runs.push(
+      await find(
+        chance.pick([nodes[finder] as Node]),
+        name,
+        owners.map((owner) => (nodes[owner] as Node).id),
+        nodes
+      )
+    )
+  }
+  return runs
+}
+
+/** What answers a find: not the chatter of gossip, identify and ping. */
+const isFinding = (protocol: string): boolean => /kad|^\/pryx-mesh\/(?:hello|records|call)/.test(protocol)
+
+async function find(finder: Node, name: string, owners: readonly string[], nodes: readonly Node[]): Promise<FindRun> {
+  const hopsTo = distances(finder, nodes)
+  const wanted = new Set(owners)
+  const sources: string[] = []
+  let firstMs: number | undefined
+  let allMs: number | undefined
+  let hops: number | undefined
+  const before = ledger.messagesOf(finder.id, isFinding)
+  const from = performance.now()
+  const results = finder.find({ kind: 'tool', name, timeoutMs: FIND_TIMEOUT_MS })
+  for await (const { peer, source } of results) {
+    if (!wanted.delete(peer)) continue
+    const now = performance.now() - from
+    firstMs ??= now
+    if (wanted.size === 0) allMs = now
+    sources.push(source)
+    hops = Math.min(hops ?? Infinity, hopsTo.get(peer) ?? Infinity)
+  }
+  const { complete } = await results.summary
+  const messages = ledger.messagesOf(finder.id, isFinding) - before
+  return { wanted: owners.length, got: owners.length - wanted.size, complete, firstMs, allMs, messages, hops, sources }
+}
+
+/** Connections on the shortest way from one node to each other. */
+function distances(from: Node, nodes: readonly Node[]): Map<string, number> {
+  const byId = new Map(nodes.map((node) => [node.id, node]))
+  const hops = new Map([[from.id, 0]])
+  const queue = [from]
+  for (let node = queue.shift(); node !== undefined; node = queue.shift()) {
+    for (const { peer } of node.peers()) {
+      const next = byId.get(peer)
+      if (next === undefined || hops.has(peer)) continue
+      hops.set(peer, (hops.get(node.id) ?? 0) + 1)
+      queue.push(next)
+    }
+  }
+  return hops
+}
+
+/** Nodes that ask as soon as they have started, knowing one other node. */
+async function joinAndFind(nodes: readonly Node[], world: World): Promise<FindRun[]> {
+  const names = [...world.owners.keys()]
+  const runs: FindRun[] = []
+  for (let i = 0; i < NEWCOMERS; i++) {
+    const contact = random.pick(nodes)
+    const newcomer = await startNode(`newcomer-${i}`, [contact.addresses[0] ?? ''], [])
+    const name = random.pick(names)
+    const owners = (world.owners.get(name) ?? []).map((owner) => (nodes[owner] as Node).id)
+    runs.push(await find(newcomer, name, owners, [...nodes, newcomer]))
+    await newcomer.stop()
+  }
+  return runs
+}
+
+function summarise(runs: readonly FindRun[]) {
+  const first = runs.flatMap((run) => run.firstMs ?? [])
+  const all = runs.flatMap((run) => run.allMs ?? [])
+  const messages = runs.map((run) => run.messages)
+  const hops = runs.flatMap((run) => run.hops ?? [])
+  const sources = runs.flatMap((run) => run.sources)
+  const names = [...new Set(sources)].toSorted()
+  return {
+    recall: recallOf(runs),
+    complete: runs.filter((run) => run.complete).length / runs.length,
+    firstP50Ms: median(first),
+    firstP95Ms: percentile(first, 0.95),
+    allP50Ms: median(all),
+    allP95Ms: percentile(all, 0.95),
+    messagesPerFindP50: median(messages),
+    messagesPerFindP95: percentile(messages, 0.95),
+    hopsP50: median(hops),
+    hopsP95: percentile(hops, 0.95),
+    sources: Object.fromEntries(
+      names.map((name) => [name, sources.filter((source) => source === name).length / sources.length])
+    )
+  }
+}
+
+function recallOf(runs: readonly FindRun[]): number {
+  const wanted = runs.reduce((sum, run) => sum + run.wanted, 0)
+  return runs.reduce((sum, run) => sum + run.got, 0) / wanted
+}
+
+function total(counts: ReadonlyMap<string, number>): number {
+  return [...counts.values()].reduce((sum, count) => sum + count, 0)
+}
+
+function memoryMb(): { rss: number; heap: number } {
+  globalThis.gc?.()
+  globalThis.gc?.()
+  const { rss, heapUsed, external } = process.memoryUsage()
+  return { rss: rss / 1e6, heap: (heapUsed + external) / 1e6 }
+}
