@@ -4,7 +4,18 @@
  * Spec: protocols/hello/1.0.0/README.md
  *
  * @packageDocumentation
+ * @example
+ * const { callerOf } = createAuth()
+ * const rpc = createRpc({ network, authenticate: callerOf })
+ * await rpc.handle(createHello({ describe }))
+ * const hello = readHello(await rpc.request(peer, HELLO, describe()))
  */
+import type { Connection } from '@libp2p/interface'
+
+export { createAuth, ownerCaller } from './caller.ts'
+export * from './constants.ts'
+export { createHello, type HelloComponents, readHello } from './hello.ts'
+export { type Hello, printableName } from './messages.ts'
 
 /** How far a connection is trusted, lowest first. */
 export const TRUST_LEVELS = ['blocked', 'unknown', 'known', 'trusted', 'owner'] as const
@@ -24,4 +35,13 @@ export interface Caller {
   readonly credentials: readonly Credential[]
   readonly trust: TrustLevel
   readonly binding: Binding
+}
+
+export interface Auth {
+  /**
+   * Who is at the other end: the same object for the same connection, as policy keeps its verdicts by it.
+   *
+   * @throws {MeshError} FORBIDDEN when the peer's key isn't Ed25519 or the connection is not encrypted
+   */
+  callerOf(connection: Connection): Caller
 }

@@ -5,10 +5,17 @@
  *
  * @packageDocumentation
  * @example
- * rpc.handle({ protocol: HELLO, handle: (body, { caller }) => nodeInfo })
+ * const rpc = createRpc({ network, authenticate: auth.callerOf })
+ * await rpc.handle({ protocol: HELLO, handle: (body, { caller }) => nodeInfo })
  * const info = await rpc.request(peer, HELLO, {}, { timeoutMs: 5_000 })
  */
+import type { Connection } from '@libp2p/interface'
 import type { Caller } from '../auth/index.ts'
+import type { Network } from '../network/index.ts'
+
+export * from './constants.ts'
+export { dispatch } from './dispatch.ts'
+export { createRpc } from './rpc.ts'
 
 /** What a protocol is, apart from what it does. */
 export interface Protocol {
@@ -63,4 +70,16 @@ export interface Rpc {
   stream(peer: string, protocol: Protocol, body: unknown, options?: RequestOptions): AsyncIterable<unknown>
   /** Fails what is pending with CANCELLED and closes the channels. */
   stop(): Promise<void>
+}
+
+export interface RpcComponents {
+  readonly network: Pick<Network, 'openStream' | 'handle'>
+  /** Who is at the other end; called once per inbound stream. What it throws refuses the stream. */
+  readonly authenticate: (connection: Connection) => Caller
+  /** A peer broke the protocol, and its channel was reset. */
+  readonly onViolation?: (peer: string, reason: string) => void
+  /** An endpoint threw what isn't a {@link MeshError}; the peer saw INTERNAL. */
+  readonly onDefect?: (error: unknown, protocol: string) => void
+  /** Monotonic milliseconds; default `performance.now`. */
+  readonly now?: () => number
 }

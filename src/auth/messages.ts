@@ -1,0 +1,31 @@
+import { z } from 'zod'
+import { MAX_HELLO_METHODS, MAX_HELLO_PROTOCOLS, MAX_NODE_NAME_LENGTH } from './constants.ts'
+
+// Control, format (bidi, zero-width), surrogate and private characters and line breaks can make one name look like another.
+const UNPRINTABLE = '\\p{Cc}\\p{Cf}\\p{Cs}\\p{Co}\\p{Zl}\\p{Zp}'
+
+/** What a node calls itself. Not unique, not proven: for people. */
+export const nodeName = z.string().regex(new RegExp(`^[^${UNPRINTABLE}]{1,${MAX_NODE_NAME_LENGTH}}$`, 'u'))
+
+/** Request and answer of `hello/1.0.0`. */
+export const helloMessage = z.object({
+  name: nodeName,
+  /** Of the node's software. */
+  version: z.string().regex(/^[\x21-\x7e]{1,64}$/),
+  /** The sender's clock. */
+  time: z.iso.datetime({ precision: 3 }),
+  /** Protocol name to the versions spoken, `{"call":["1.0.0"]}`. */
+  protocols: z
+    .record(z.string().regex(/^[a-z][a-z0-9-]{0,31}$/), z.array(z.string().regex(/^[0-9A-Za-z.+-]{1,16}$/)).max(16))
+    .refine((protocols) => Object.keys(protocols).length <= MAX_HELLO_PROTOCOLS)
+    .meta({ maxProperties: MAX_HELLO_PROTOCOLS }),
+  /** Credential methods accepted. */
+  auth: z.array(z.string().regex(/^[a-z][a-z0-9-]{0,31}$/)).max(MAX_HELLO_METHODS)
+})
+export type Hello = z.infer<typeof helloMessage>
+
+/** Makes a text fit for a node's name: unprintable characters go, then what is too long; `fallback` if nothing is left. */
+export function printableName(text: string, fallback: string): string {
+  const printable = text.replace(new RegExp(`[${UNPRINTABLE}]`, 'gu'), '').trim()
+  return Array.from(printable).slice(0, MAX_NODE_NAME_LENGTH).join('').trim() || fallback
+}

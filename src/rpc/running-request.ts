@@ -1,0 +1,74 @@
+import type { Caller } from '../auth/index.ts'
+import type { MeshError } from '../errors.ts'
+import type { RequestContext } from './index.ts'
+
+/** A request that is being answered, and what its handler gets as context. */
+export class RunningRequest implements RequestContext {
+  readonly id: number
+  readonly caller: Caller
+  /** Monotonic milliseconds. */
+  deadline = Number.POSITIVE_INFINITY
+  /** Bytes of items that the other side still takes. */
+  credit: number
+  /** Of a streamed answer. */
+  iterator: AsyncIterator<unknown> | undefined
+  #controller: AbortController | undefined
+  #stopReason: MeshError | undefined
+  #wake: (() => void) | undefined
+
+  constructor(id: number, caller: Caller, credit: number) {
+    this.id = id
+    this.caller = caller
+    this.credit = credit
+  }
+
+  get signal(): AbortSignal {
+    if (this.#controller === undefined) {
+      this.#controller = new AbortController()
+      if (this.#stopReason !== undefined) this.#controller.abort(this.#stopReason)
+    }
+    return this.#controller.signal
+  }
+
+  /** Nothing more is wanted of it. */
+  get isStopped(): boolean {
+    return this.#stopReason !== undefined
+  }
+
+  stop(reason: MeshError): void {
+    if (this.#stopReason !== undefined) return
+    this.#stopReason = reason
+    this.#controller?.abort(reason)
+    if (this.iterator !== undefined) discard(this.iterator)
+    this.wake()
+  }
+
+  /** Resolves at the next {@link wake}. */
+  turn(): Promise<void> {
+    return new Promise((resolve) => {
+      this.#wake = resolve
+    })
+  }
+
+  wake(): void {
+    const wake = this.#wake
+    this.#wake = undefined
+    wake?.()
+  }
+}
+
+/** Tells an iterator that nobody reads on. */
+export function discard(iterator: AsyncIterator<unknown>): void {
+  try {
+    // What its clean-up throws has nobody left to tell.
+    iterator.return?.().catch(() => {})
+  } catch {}
+}
+
+export function isPromise(value: unknown): value is PromiseLike<unknown> {
+  return typeof value === 'object' && value !== null && 'then' in value && typeof value.then === 'function'
+}
+
+export function isAsyncIterable(value: unknown): value is AsyncIterable<unknown> {
+  return typeof value === 'object' && value !== null && Symbol.asyncIterator in value
+}
