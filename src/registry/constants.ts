@@ -1,3 +1,6 @@
+/** JWS `typ` of a record. */
+export const RECORD_TYPE = 'mesh-record+jws'
+
 /** Largest signed record (compact JWS). An MCP server with 100 tools and their schemas measured 150 KiB. */
 export const MAX_RECORD_BYTES = 256 * 1024
 
@@ -10,6 +13,9 @@ export const MAX_DESCRIPTION_LENGTH = 4096
 /** How long a record is valid; SCALE: renewed hourly, so one missed renewal does no harm. */
 export const RECORD_TTL_MS = 150 * 60_000
 export const RECORD_RENEW_MS = 60 * 60_000
+
+/** The longest life a record may claim: a lost or stolen key's last record is gone within a day. */
+export const MAX_RECORD_LIFETIME_MS = 24 * 60 * 60_000
 
 /** How far another node's clock may be ahead of ours. */
 export const MAX_CLOCK_SKEW_MS = 10 * 60_000

@@ -4,10 +4,20 @@
  * Spec: protocols/records/1.0.0/README.md
  *
  * @packageDocumentation
+ * @example
+ * const registry = createRegistry({ store, identity, checkSchema })
+ * await registry.define({ name: 'fs', driver: 'mcp-stdio', config: { command }, tags: [], audience: 'public' })
+ * const { jws } = await registry.publish('fs', { version: '1.0.0', capabilities })
+ * const { record } = await readRecord(jws, { now: Date.now() })
+ * const matches = matchRecord(record, compileQuery({ kind: 'tool', version: '^1.0.0' }))
  */
+import type { MeshError } from '../errors.ts'
 import type { AgentRecord, Capability, CapabilityKind, Query, SignedRecord } from './messages.ts'
 
 export * from './constants.ts'
+export { type CompiledQuery, compileQuery, matchRecord } from './query.ts'
+export { type CheckSchema, capabilityDigest, type ReadRecordOptions, readRecord } from './record.ts'
+export { createRegistry, type RegistryComponents, type RegistryInit, registryMigrations } from './registry.ts'
 
 /** A local agent as its owner defined it; what `agents add` stores. */
 export interface AgentDefinition {
@@ -45,6 +55,14 @@ export interface CapabilityDefinition {
   readonly tags?: readonly string[]
 }
 
+/** A capability that its agent offers and its record leaves out. */
+export interface RefusedCapability {
+  readonly kind: CapabilityKind
+  readonly name: string
+  /** INVALID_ARGUMENT, INVALID_MESSAGE, INVALID_SCHEMA, or TOO_LARGE beyond MAX_CAPABILITIES. */
+  readonly error: MeshError
+}
+
 export interface Registry {
   /** Definitions in order of their names. */
   definitions(): readonly AgentDefinition[]
@@ -52,23 +70,29 @@ export interface Registry {
   /**
    * Stores a definition, new or changed. Not stored for the `function` driver: functions don't outlive the process.
    *
-   * @throws {MeshError} INVALID_ARGUMENT when a name, tag or audience is not valid, BUSY at MAX_AGENTS
+   * @throws {MeshError} INVALID_ARGUMENT when a name, tag or audience is not valid, BUSY at MAX_AGENTS, IO
    */
   define(definition: AgentDefinition): Promise<void>
-  /** Deletes the definition and its record; undefined when there was none. */
+  /** Deletes the definition and its record; undefined when there was none. @throws {MeshError} IO */
   remove(name: string): Promise<AgentDefinition | undefined>
   /**
    * Signs a record of what the agent offers now. The same offer again keeps the record, unless it is due for renewal.
    *
-   * @throws {MeshError} INVALID_ARGUMENT or INVALID_SCHEMA when the description can't be published
+   * Descriptions lose the characters that can't be seen (controls, zero-width, direction marks, tags) and what is beyond
+   * MAX_DESCRIPTION_LENGTH. A capability that can't be published, or that comes twice, is left out: see {@link refused}.
+   *
+   * @throws {MeshError} NOT_FOUND when it isn't defined, INVALID_ARGUMENT when its version is not semver, TOO_LARGE when the
+   * record would be larger than MAX_RECORD_BYTES, IO; the record is as before then
    */
   publish(name: string, description: AgentDescription): Promise<SignedRecord>
+  /** What the current record leaves out of what the agent offers, and why. */
+  refused(name: string): readonly RefusedCapability[]
   /** The agent is not offered now; its seq is kept for the next {@link publish}. */
   withdraw(name: string): void
   /** The current record of a local agent, if it is offered. */
   record(name: string): SignedRecord | undefined
-  /** Current records with at least one match. Audience is the caller's business. */
+  /** Current records with at least one match, in order of their names. Audience is the caller's business. @throws {MeshError} INVALID_ARGUMENT */
   records(query: Query): readonly SignedRecord[]
-  /** Signs again what is due; the node calls it on a timer. Returns the names renewed. */
+  /** Signs again what is due; the node calls it on a timer. Returns the names renewed. @throws {MeshError} IO */
   renew(): Promise<readonly string[]>
 }

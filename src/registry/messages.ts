@@ -1,5 +1,6 @@
 import { z } from 'zod'
 import { MAX_CAPABILITIES, MAX_DESCRIPTION_LENGTH, MAX_NAME_LENGTH, MAX_TAGS } from './constants.ts'
+import { VISIBLE_TEXT } from './text.ts'
 
 /** What an agent may offer. */
 export const CAPABILITY_KINDS = ['tool', 'skill', 'model'] as const
@@ -23,20 +24,24 @@ export const capabilityName = z
 export const agentId = z.string().regex(/^12D3KooW[1-9A-HJ-NP-Za-km-z]{44}\/[a-z0-9](?:[a-z0-9._-]{0,62}[a-z0-9])?$/)
 
 // https://semver.org/#is-there-a-suggested-regular-expression-regex-to-check-a-semver-string
-const semver = z
+export const semverVersion = z
   .string()
   .max(64)
-  .regex(/^(0|[1-9]\d*)\.(0|[1-9]\d*)\.(0|[1-9]\d*)(?:-[0-9A-Za-z-]+(?:\.[0-9A-Za-z-]+)*)?(?:\+[0-9A-Za-z-]+(?:\.[0-9A-Za-z-]+)*)?$/)
+  .regex(
+    /^(0|[1-9]\d*)\.(0|[1-9]\d*)\.(0|[1-9]\d*)(?:-[0-9A-Za-z-]+(?:\.[0-9A-Za-z-]+)*)?(?:\+[0-9A-Za-z-]+(?:\.[0-9A-Za-z-]+)*)?$/
+  )
 
 const tag = z.string().regex(/^[a-z0-9][a-z0-9._:-]{0,62}$/)
 const jsonSchema = z.union([z.boolean(), z.record(z.string(), z.unknown())])
+/** Text that others will read, and models with them: nothing in it may hide from the eye. */
+const description = z.string().max(MAX_DESCRIPTION_LENGTH).regex(VISIBLE_TEXT, 'has hidden characters')
 const timestamp = z.iso.datetime({ precision: 3 })
 
 export const capability = z.object({
   kind: z.enum(CAPABILITY_KINDS),
   name: capabilityName,
-  version: semver,
-  description: z.string().max(MAX_DESCRIPTION_LENGTH).optional(),
+  version: semverVersion,
+  description: description.optional(),
   /** JSON Schema of the input, 2020-12 unless `$schema` says draft-07; absent means anything. */
   input: jsonSchema.optional(),
   /** JSON Schema of the output, or of each item when streaming. */
@@ -58,8 +63,8 @@ export const agentRecord = z.object({
   issuedAt: timestamp,
   expiresAt: timestamp,
   name: agentName,
-  description: z.string().max(MAX_DESCRIPTION_LENGTH).optional(),
-  version: semver,
+  description: description.optional(),
+  version: semverVersion,
   /** The kind of driver behind it, for information. */
   driver: z.string().max(32),
   audience: z.enum(AUDIENCES),
@@ -71,6 +76,16 @@ export const agentRecord = z.object({
   capabilities: z.array(capability).max(MAX_CAPABILITIES)
 })
 export type AgentRecord = z.infer<typeof agentRecord>
+
+/** What `agents add` stores; its description is made visible when it is published. */
+export const agentDefinition = z.object({
+  name: agentName,
+  driver: z.string().regex(/^[a-z0-9](?:[a-z0-9-]{0,30}[a-z0-9])?$/),
+  config: z.unknown(),
+  description: z.string().max(MAX_DESCRIPTION_LENGTH).optional(),
+  tags: z.array(tag).max(MAX_TAGS),
+  audience: z.enum(AUDIENCES)
+})
 
 /** A record as it travels: the compact JWS, and what it says. */
 export interface SignedRecord {
