@@ -1,10 +1,27 @@
 /**
  * libp2p, composed: transports, LAN, bootstrap, DHT, gossip, and every limit that the defaults leave open.
  *
+ * Spec: protocols/README.md#transport
+ *
  * @packageDocumentation
+ * @example
+ * const network = createNetwork({ identity, store, datastore, emit }, { bootstrap: ['/ip4/192.168.1.20/tcp/4001/p2p/12D3Koo…'] })
+ * await network.handle('/pryx-mesh/hello/1.0.0', (stream, connection) => {})
+ * await network.start()
+ * const { stream } = await network.openStream(peer, ['/pryx-mesh/hello/1.0.0'], { signal: AbortSignal.timeout(5_000) })
  */
-import type { Connection, Stream } from '@libp2p/interface'
+import type { ComponentLogger, Connection, Stream } from '@libp2p/interface'
+import type { Datastore } from 'interface-datastore'
+import type { Libp2pOptions } from 'libp2p'
 import type { CID } from 'multiformats/cid'
+import type { Emit } from '../events.ts'
+import type { Identity } from '../identity/index.ts'
+import type { Store } from '../store/index.ts'
+
+export { MAX_GOSSIP_BYTES, MAX_KNOWN_PEERS, MAX_PROVIDED_KEYS, MAX_TOPICS, TOPIC_PREFIX } from './constants.ts'
+export { networkMigrations } from './known-peers.ts'
+export { defaultListen } from './listen.ts'
+export { createNetwork } from './network.ts'
 
 export interface PeerInfo {
   readonly peer: string
@@ -33,13 +50,15 @@ export type TopicVerdict = 'accept' | 'ignore' | 'reject'
 /** Gossip with its author checked. */
 export interface Gossip {
   /**
-   * Joins a topic. `receive` decides what becomes of each message before it travels on; it must be quick and not throw.
+   * Joins a topic, or replaces its receiver. `receive` decides what becomes of each message before it travels on; it must be quick and not throw.
    *
+   * @param topic starts with TOPIC_PREFIX, at most 256 characters
    * @param receive author's PeerId (its signature has been verified) and the data, at most MAX_GOSSIP_BYTES
+   * @throws {MeshError} INVALID_ARGUMENT, BUSY at MAX_TOPICS
    */
   join(topic: string, receive: (author: string, data: Uint8Array) => TopicVerdict): void
   leave(topic: string): void
-  /** Publishes; nobody listening is not an error. */
+  /** Publishes; nobody listening is not an error. @throws {MeshError} TOO_LARGE, INVALID_ARGUMENT */
   publish(topic: string, data: Uint8Array): Promise<void>
   /** Peers known to be in the topic, connected ones only. */
   members(topic: string): readonly string[]
@@ -47,7 +66,13 @@ export interface Gossip {
 
 /** Hints who provides a key. Nothing it says is true until the provider itself confirms it. */
 export interface ProviderIndex {
-  /** Announces this node as provider of the key. Resolves when the responders have been told. */
+  /**
+   * Announces this node as provider of the key until {@link withdraw}: now, hourly, and as the mesh grows.
+   * Resolves when those responsible now have been told, or the signal fires; without a single peer it waits for one.
+   *
+   * @param key its multihash must be SHA-256, which is all that the DHT takes
+   * @throws {MeshError} BUSY at MAX_PROVIDED_KEYS
+   */
   provide(key: CID, options: { signal: AbortSignal }): Promise<void>
   /** Stops announcing; what others hold expires by itself. */
   withdraw(key: CID): void
@@ -55,6 +80,35 @@ export interface ProviderIndex {
   find(key: CID, options: { signal: AbortSignal; onEnd?: (complete: boolean) => void }): AsyncIterable<string>
 }
 
+export interface NetworkComponents {
+  readonly identity: Identity
+  readonly emit: Emit
+  /** Where known peers and ports are kept, with {@link networkMigrations}; without one they are forgotten at the end of the process. */
+  readonly store?: Store
+  /** libp2p's cache; without one it is in memory. */
+  readonly datastore?: Datastore
+  /** Milliseconds since 1970; default `Date.now`. */
+  readonly clock?: () => number
+  /** 0 ≤ x < 1, for jitter and choice; default `Math.random`. */
+  readonly random?: () => number
+  /** libp2p's logger; default a silent one. */
+  readonly logger?: ComponentLogger
+}
+
+export interface NetworkInit {
+  /** Multiaddrs; default {@link defaultListen}. A port 0 is remembered once it is known. */
+  readonly listen?: readonly string[]
+  /** Multiaddrs of peers to join by, redialled for ever. */
+  readonly bootstrap?: readonly string[]
+  /** Find and be found on the local network by mDNS; default true. */
+  readonly lan?: boolean
+  /** Default TCP and WebSocket. */
+  readonly transports?: Libp2pOptions['transports']
+  /** Default Noise. */
+  readonly connectionEncrypters?: Libp2pOptions['connectionEncrypters']
+}
+
+/** May be stopped and started again; what was joined, handled and provided stays. */
 export interface Network {
   /** Listens and starts looking for peers. @throws {MeshError} ADDRESS_IN_USE, INVALID_ARGUMENT */
   start(): Promise<void>
@@ -66,11 +120,16 @@ export interface Network {
    * Dials a multiaddr or a known PeerId, and keeps the peer: it is redialled with backoff, also after a restart.
    *
    * @returns the PeerId
-   * @throws {MeshError} INVALID_ARGUMENT for an address that isn't one, UNREACHABLE, TIMEOUT
+   * @throws {MeshError} INVALID_ARGUMENT for an address that isn't one, UNREACHABLE, TIMEOUT (10 s when no signal is given), CANCELLED
    */
   connect(address: string, options?: { signal?: AbortSignal }): Promise<string>
   /** Opens a stream, dialling when needed. @throws {MeshError} UNREACHABLE, UNSUPPORTED_VERSION, TIMEOUT, CANCELLED */
-  openStream(peer: string, protocols: readonly string[], options: { signal: AbortSignal }): Promise<{ stream: Stream; connection: Connection }>
+  openStream(
+    peer: string,
+    protocols: readonly string[],
+    options: { signal: AbortSignal }
+  ): Promise<{ stream: Stream; connection: Connection }>
+  /** Serves a protocol, 8 streams per connection; before or after the start. A handler that throws resets its stream. */
   handle(protocol: string, handler: StreamHandler): Promise<void>
   /** Records the peer's own name for {@link peers}. */
   setName(peer: string, name: string): void

@@ -1,0 +1,197 @@
+const SECOND = 1_000
+const MINUTE = 60 * SECOND
+const HOUR = 60 * MINUTE
+const DAY = 24 * HOUR
+const KIB = 1024
+const MIB = 1024 * KIB
+
+// --- connections
+
+/** Both directions together; above it inbound is refused and the least useful are closed. A connection costs 8 ms of CPU a side and 0.3 MB. */
+export const MAX_CONNECTIONS = 200
+
+/** Connections in their handshake. Stock is 10: one idle TCP connection per second then blocked every honest dial (measured 0 of 12). */
+export const MAX_PENDING_CONNECTIONS = 256
+
+/** Deadline of an inbound handshake; with it and the limit above 12 of 12 honest dials got through 100 hostile ones per second. */
+export const INBOUND_UPGRADE_TIMEOUT_MS = 3 * SECOND
+
+/** Inbound handshakes at once from one address (IPv4) or /56 (IPv6); loopback is exempt. */
+export const MAX_PENDING_PER_IP = 8
+
+/** Open inbound connections from one address or /56; loopback is exempt. */
+export const MAX_CONNECTIONS_PER_IP = 8
+
+/** New inbound connections from one address or /56: a burst, then one per second. */
+export const CONNECTION_BURST_PER_IP = 16
+export const CONNECTIONS_PER_SECOND_PER_IP = 1
+
+/** Addresses whose inbound connections are counted; the longest quiet are forgotten first. */
+export const MAX_TRACKED_IPS = 4_096
+
+/** libp2p's own rate per host (stock 5 per second) hits NATs and test beds and knows no burst; the gater does it instead. */
+export const STOCK_INBOUND_THRESHOLD = 10_000
+
+/** A whole dial, all addresses of a peer together. */
+export const DIAL_TIMEOUT_MS = 10 * SECOND
+
+/** One address of a dial, so that a dead one leaves time for the others: two TCP retries (1 s, 3 s). */
+export const ADDRESS_DIAL_TIMEOUT_MS = 4 * SECOND
+
+/** Dials at once; a dial costs 8 to 16 ms of CPU. */
+export const MAX_PARALLEL_DIALS = 50
+export const MAX_DIAL_QUEUE = 500
+
+/** Addresses tried per peer; whoever announces more is wasting our time. */
+export const MAX_ADDRESSES_PER_DIAL = 16
+
+/** Time to first byte: a stream that doesn't say its protocol by then is reset. */
+export const NEGOTIATION_TIMEOUT_MS = 5 * SECOND
+
+/** TCP asks after this silence whether the other end still lives, then every second, ten times (libuv). */
+export const TCP_KEEPALIVE_DELAY_MS = 15 * SECOND
+
+/** An idle duplicate of a connection is closed after this. */
+export const DUPLICATE_GRACE_MS = 5 * SECOND
+
+// --- streams
+
+/** Streams of one connection and direction; yamux's own default is 1,000. */
+export const MAX_STREAMS_PER_CONNECTION = 64
+
+/** Inbound streams of one connection and protocol; libp2p's default is 32. */
+export const MAX_STREAMS_PER_PROTOCOL = 8
+
+/** Largest receive window. Must stay below MAX_STREAM_READ_BYTES: stock grows to 16 MiB, and `pause()` then resets a fast stream. */
+export const MAX_STREAM_WINDOW_BYTES = MIB
+
+/** Unread bytes of a stream before it is reset: a full window, twice. */
+export const MAX_STREAM_READ_BYTES = 2 * MIB
+
+/** Unsent bytes of a stream before it is aborted (stock: unbounded, 300 MB measured): the largest message, and as much again. */
+export const MAX_STREAM_WRITE_BYTES = 2 * MIB
+
+/** Unsent bytes of a connection before it is aborted: the share that one peer has of the node's memory. */
+export const MAX_CONNECTION_WRITE_BYTES = 16 * MIB
+
+/** Largest WebSocket message taken (ws's default is 100 MiB); peers send one noise message of 64 KiB, or a few. */
+export const MAX_WEBSOCKET_MESSAGE_BYTES = MIB
+
+// --- noise batching
+
+/** Queued plaintext that is sealed at once instead of at the end of the turn. */
+export const BATCH_BYTES = 128 * KIB
+
+/** From here node:crypto with a cached key beats the WebAssembly cipher (measured: 3.4 µs both at 512 B). */
+export const NATIVE_CIPHER_MIN_BYTES = 512
+
+// --- memory of peers
+
+/** Addresses of peers; stock forgets them after 1 h, and a restarted node stays alone. */
+export const MAX_ADDRESS_AGE_MS = 30 * DAY
+
+/** Peers. Far above PROVIDER_VALIDITY_MS: a provider missing in a holder's peer store fails the holder's whole answer. */
+export const MAX_PEER_AGE_MS = 60 * DAY
+
+/** Peers remembered to rejoin by after a restart. */
+export const MAX_KNOWN_PEERS = 64
+
+/** Addresses remembered for each. */
+export const MAX_KNOWN_ADDRESSES = 8
+
+/** Known peers dialled at once after a start. */
+export const REJOIN_PARALLEL_DIALS = 4
+
+/** Known peers are written this long after a change, in one transaction. */
+export const KNOWN_PEERS_DELAY_MS = SECOND
+
+// --- reconnecting
+
+/** Full jitter: a random wait between 0 and min(60 s, 1 s × 2^attempts), for ever. */
+export const RECONNECT_MIN_MS = SECOND
+export const RECONNECT_MAX_MS = MINUTE
+
+/** A connection that lasted this long starts the backoff anew. */
+export const RECONNECT_STABLE_MS = 10 * SECOND
+
+// --- LAN
+
+/** Ours, so that other libp2p programs on the LAN neither see us nor bother us. */
+export const MDNS_SERVICE = '_pryx-mesh._udp.local'
+
+/** How often the LAN is asked. */
+export const MDNS_INTERVAL_MS = 10 * SECOND
+
+/** The one with the larger id lets the other dial first, so that a pair gets one connection. */
+export const MDNS_YIELD_MS = 300
+
+/** How often interfaces and the multicast route are looked at: a link that comes up is used that soon. */
+export const LAN_CHECK_MS = 2 * SECOND
+
+/** mDNS answers dialled at once; a liar on the LAN can cause no more. */
+export const MAX_LAN_DIALS = 16
+
+// --- DHT
+
+export const KAD_PROTOCOL = '/pryx-mesh/kad/1.0.0'
+
+/** Three disjoint paths of four requests: 100 messages for a full walk where the stock 10 × 10 takes 432, first answer no later. */
+export const KAD_DISJOINT_PATHS = 3
+export const KAD_ALPHA = 4
+
+/** Stock is 6, and then the table knows no more of its own neighbourhood than of the far end from 10^4 nodes on. */
+export const KAD_PREFIX_LENGTH = 16
+
+/** Covers dial and request; 0.5 s lost a third of the holders at 80 ms median round trip, 1.5 s none. */
+export const KAD_REQUEST_MIN_MS = 1.5 * SECOND
+export const KAD_REQUEST_MAX_MS = 10 * SECOND
+
+/** Stock waits 1 s before the first walk, and every query waits for it. */
+export const KAD_FIRST_SELF_QUERY_MS = 100
+
+/** Peers waiting to be checked for the table: each one named in an answer costs a ping. */
+export const KAD_MAX_TABLE_UPDATES = 64
+
+/** Provider records live 2.5 h at their holders and are renewed hourly; all nodes must agree, for the holder applies it. */
+export const PROVIDER_VALIDITY_MS = 2.5 * HOUR
+export const REPROVIDE_AFTER_MS = HOUR
+export const REPROVIDE_SWEEP_MS = 10 * MINUTE
+
+/** Keys published at once. */
+export const PROVIDE_CONCURRENCY = 4
+
+/** Publishing one key again. */
+export const PROVIDE_TIMEOUT_MS = MINUTE
+
+/** Keys one node provides. */
+export const MAX_PROVIDED_KEYS = 256
+
+/** Providers that a holder names in an answer, chosen at random; 40,000 of them cost 33 s of CPU. Also where the stock walk stops. */
+export const MAX_PROVIDERS_PER_ANSWER = 20
+
+/** How long the DHT is asked for the address of a peer that can't be reached at the addresses known. */
+export const FIND_PEER_TIMEOUT_MS = 5 * SECOND
+
+// --- gossip
+
+/** Largest message; announcements are 400 B, bodies are pulled. */
+export const MAX_GOSSIP_BYTES = 16 * KIB
+
+/** Topics that a node joins. */
+export const MAX_TOPICS = 64
+
+/** Topics outside of it are nobody's business here. */
+export const TOPIC_PREFIX = '/pryx-mesh/'
+export const MAX_TOPIC_LENGTH = 256
+
+/** Bounds the subscriptions of one peer: gossipsub counts 1 KiB and the name for each. */
+export const MAX_TOPIC_BYTES_PER_PEER = 128 * KIB
+
+/** Largest RPC frame (stock 4 MiB): 500 announcements with their signatures take 0.4 MiB. */
+export const MAX_GOSSIP_RPC_BYTES = MIB
+
+/** Entries of each kind in one RPC; stock 5,000. */
+export const MAX_GOSSIP_RPC_ENTRIES = 500
+
+/** Bytes queued for a gossip peer that doesn't read; stock unbounded. */
+export const MAX_GOSSIP_QUEUE_BYTES = 4 * MIB

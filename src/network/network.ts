@@ -1,0 +1,344 @@
+import type { Connection, IdentifyResult, PeerId, Stream } from '@libp2p/interface'
+import { multiaddr } from '@multiformats/multiaddr'
+import { MeshError } from '../errors.ts'
+import { DIAL_TIMEOUT_MS, DUPLICATE_GRACE_MS, MAX_STREAMS_PER_PROTOCOL, REJOIN_PARALLEL_DIALS } from './constants.ts'
+import { createGossip, type MeshGossip } from './gossip.ts'
+import type { Network, NetworkComponents, NetworkInit, NetworkStatus, PeerInfo, StreamHandler } from './index.ts'
+import { createNetworkMemory, type KnownPeer, type NetworkMemory } from './known-peers.ts'
+import { createLan, type Lan } from './lan.ts'
+import { composeLibp2p, type MeshLibp2p, silentLogger } from './libp2p.ts'
+import {
+  defaultListen,
+  hasOpenPort,
+  isInUse,
+  type ListenFailure,
+  listenError,
+  readListenAddress,
+  readPeerAddress,
+  readPeerId,
+  withPort
+} from './listen.ts'
+import {
+  createProviders,
+  forgetOwnProviders,
+  guardProviders,
+  type MeshProviders,
+  routingTableSize
+} from './providers.ts'
+import { createReconnector, type Reconnector, type Target } from './reconnect.ts'
+import { dial, dialPeer, newestConnection, openStream } from './streams.ts'
+
+/** @throws {MeshError} INVALID_ARGUMENT for an address to listen on or to join by that isn't one */
+export function createNetwork(components: NetworkComponents, init: NetworkInit = {}): Network {
+  return new MeshNetwork(components, init)
+}
+
+/** What lives from a start to the next stop. */
+interface Running {
+  readonly node: MeshLibp2p
+  readonly reconnector: Reconnector
+  readonly lan: Lan | undefined
+  readonly timers: Set<NodeJS.Timeout>
+}
+
+class MeshNetwork implements Network {
+  readonly gossip: MeshGossip
+  readonly providers: MeshProviders
+  readonly #components: NetworkComponents
+  readonly #init: NetworkInit
+  readonly #listen: readonly string[]
+  readonly #bootstrap: readonly Target[]
+  readonly #memory: NetworkMemory
+  readonly #clock: () => number
+  readonly #random: () => number
+  readonly #handlers = new Map<string, StreamHandler>()
+  readonly #names = new Map<string, string>()
+  #running: Running | undefined
+
+  constructor(components: NetworkComponents, init: NetworkInit) {
+    this.#components = components
+    this.#init = init
+    this.#listen = (init.listen ?? defaultListen(init.lan ?? true)).map((text) => readListenAddress(text).toString())
+    this.#bootstrap = (init.bootstrap ?? []).map((text) => toTarget(text))
+    this.#clock = components.clock ?? Date.now
+    this.#random = components.random ?? Math.random
+    this.#memory = createNetworkMemory(components.store, this.#clock)
+    this.gossip = createGossip()
+    this.providers = createProviders(components.identity.id)
+  }
+
+  async start(): Promise<void> {
+    if (this.#running !== undefined) return
+    const { identity, datastore } = this.#components
+    if (datastore !== undefined) await forgetOwnProviders(datastore, identity.id)
+    const node = await this.#startLibp2p()
+    const reconnector = createReconnector({
+      dial: (target, signal) => this.#dialTarget(node, target, signal),
+      isConnected: (peer) => this.isConnected(peer),
+      random: this.#random
+    })
+    const lan = (this.#init.lan ?? true) ? this.#createLan(node, reconnector) : undefined
+    this.#running = { node, reconnector, lan, timers: new Set() }
+    this.#listenToEvents(this.#running)
+    this.gossip.attach(node.services.pubsub)
+    this.providers.attach(node.services.dht)
+    this.#rejoin(this.#running)
+    await lan?.start()
+  }
+
+  async stop(): Promise<void> {
+    const running = this.#running
+    if (running === undefined) return
+    this.#running = undefined
+    running.reconnector.stop()
+    for (const timer of running.timers) clearTimeout(timer)
+    await running.lan?.stop()
+    await this.providers.detach()
+    this.gossip.detach()
+    for (const peer of running.node.getPeers()) this.#components.emit('peer:leave', { peer: peer.toString() })
+    await running.node.stop()
+    await this.#memory.flush()
+  }
+
+  status(): NetworkStatus {
+    const running = this.#running
+    return {
+      addresses: running?.node.getMultiaddrs().map(String) ?? [],
+      lan: running?.lan?.status() ?? 'off',
+      connections: running?.node.getConnections().length ?? 0,
+      routingTable: running === undefined ? 0 : routingTableSize(running.node.services.dht)
+    }
+  }
+
+  peers(): readonly PeerInfo[] {
+    const node = this.#running?.node
+    return (node?.getPeers() ?? []).flatMap((id) => {
+      const connection = node === undefined ? undefined : newestConnection(node, id)
+      return connection === undefined ? [] : [this.#describe(connection)]
+    })
+  }
+
+  isConnected(peer: string): boolean {
+    const node = this.#running?.node
+    return node !== undefined && newestConnection(node, readPeerId(peer)) !== undefined
+  }
+
+  async connect(text: string, options: { signal?: AbortSignal } = {}): Promise<string> {
+    const target = toTarget(text)
+    const { node, reconnector } = this.#started()
+    const peer = await this.#dialTarget(node, target, options.signal ?? AbortSignal.timeout(DIAL_TIMEOUT_MS))
+    if (peer === undefined) throw new MeshError('INVALID_ARGUMENT', `${text} is this node itself`)
+    await this.#memory.keep(peer, target.addresses)
+    reconnector.keep({ peer, addresses: target.addresses })
+    return peer
+  }
+
+  async openStream(
+    peer: string,
+    protocols: readonly string[],
+    { signal }: { signal: AbortSignal }
+  ): Promise<{ stream: Stream; connection: Connection }> {
+    return openStream(this.#started().node, readPeerId(peer), protocols, signal)
+  }
+
+  async handle(protocol: string, handler: StreamHandler): Promise<void> {
+    this.#handlers.set(protocol, handler)
+    if (this.#running !== undefined) await this.#register(this.#running.node, protocol, handler)
+  }
+
+  setName(peer: string, name: string): void {
+    if (this.isConnected(peer)) this.#names.set(peer, name)
+  }
+
+  #started(): Running {
+    if (this.#running !== undefined) return this.#running
+    throw new MeshError('UNREACHABLE', 'the network is not started', { hint: 'Start the node first.' })
+  }
+
+  /** Listens on the ports of the last time where the owner leaves them open, or on others if those are taken meanwhile. */
+  async #startLibp2p(): Promise<MeshLibp2p> {
+    const remembered = this.#listen.map((address) =>
+      hasOpenPort(address) ? withPort(address, this.#memory.port(address)) : address
+    )
+    try {
+      return await this.#tryStart(remembered)
+    } catch (err) {
+      if (!(err instanceof ListenFailed) || !err.failures.every(isInUse)) throw toMeshError(this.#listen, err)
+      const isOurs = err.failures.every(({ address }) => !this.#listen.includes(address))
+      if (!isOurs) throw toMeshError(remembered, err)
+      const taken = new Set(err.failures.map(({ address }) => address))
+      const retry = this.#listen.map((address, i) =>
+        taken.has(remembered[i] ?? '') ? address : (remembered[i] ?? address)
+      )
+      return this.#tryStart(retry).catch((second: unknown) => Promise.reject(toMeshError(retry, second)))
+    }
+  }
+
+  async #tryStart(listen: readonly string[]): Promise<MeshLibp2p> {
+    const { identity, datastore, logger = silentLogger() } = this.#components
+    const failures: ListenFailure[] = []
+    const ports = new Map<string, number>()
+    const onListening = (address: string, port: number | undefined): void => {
+      const asked = this.#listen[listen.indexOf(address)] ?? address
+      if (port !== undefined && hasOpenPort(asked)) ports.set(asked, port)
+    }
+    const node = await composeLibp2p(
+      { identity, datastore, logger, clock: this.#clock },
+      {
+        listen,
+        transports: this.#init.transports,
+        connectionEncrypters: this.#init.connectionEncrypters,
+        watch: { onListening, onFailure: (failure) => failures.push(failure) }
+      }
+    )
+    guardProviders(node.services.dht, node.peerStore, this.#random)
+    for (const [protocol, handler] of this.#handlers) await this.#register(node, protocol, handler)
+    try {
+      await node.start()
+    } catch (cause) {
+      throw new ListenFailed(failures, cause)
+    }
+    await this.#memory.rememberPorts(ports)
+    return node
+  }
+
+  async #register(node: MeshLibp2p, protocol: string, handler: StreamHandler): Promise<void> {
+    const contained: StreamHandler = (stream, connection) => {
+      try {
+        handler(stream, connection)
+      } catch (err) {
+        stream.abort(err instanceof Error ? err : new Error('handler failed', { cause: err }))
+      }
+    }
+    // Not libp2p.use(): it runs the handler of the nth stream n times.
+    await node.handle(protocol, contained, { maxInboundStreams: MAX_STREAMS_PER_PROTOCOL, force: true })
+  }
+
+  #createLan(node: MeshLibp2p, reconnector: Reconnector): Lan {
+    return createLan({
+      id: this.#components.identity.id,
+      logger: this.#components.logger ?? silentLogger(),
+      addresses: () => node.getMultiaddrs(),
+      isConnected: (peer) => this.isConnected(peer),
+      onSeen: (peer) => reconnector.seen(peer),
+      dial: ({ id, multiaddrs }) =>
+        dial(node, withPeer(multiaddrs.map(String), id.toString()), AbortSignal.timeout(DIAL_TIMEOUT_MS))
+    })
+  }
+
+  #listenToEvents(running: Running): void {
+    const { node, reconnector } = running
+    const { emit } = this.#components
+    node.addEventListener('peer:connect', ({ detail: peer }: CustomEvent<PeerId>) => {
+      const address = newestConnection(node, peer)?.remoteAddr.toString() ?? ''
+      if (this.#running === running) emit('peer:join', { peer: peer.toString(), address })
+    })
+    node.addEventListener('peer:disconnect', ({ detail: peer }: CustomEvent<PeerId>) => {
+      this.#names.delete(peer.toString())
+      if (this.#running !== running) return
+      emit('peer:leave', { peer: peer.toString() })
+      reconnector.lost(peer.toString())
+    })
+    node.addEventListener('connection:open', ({ detail: connection }: CustomEvent<Connection>) => {
+      if (node.getConnections(connection.remotePeer).length > 1) closeIdleDuplicates(running, connection.remotePeer)
+    })
+    node.addEventListener('peer:identify', ({ detail }: CustomEvent<IdentifyResult>) => {
+      const { connection, listenAddrs, peerId } = detail
+      const dialled = connection.direction === 'outbound' ? [connection.remoteAddr] : []
+      const addresses = [...dialled, ...listenAddrs].map((address) => address.toString().replace(/\/p2p\/[^/]+$/, ''))
+      this.#memory.see(peerId.toString(), [...new Set(addresses)])
+    })
+  }
+
+  /** Bootstrap and kept peers for ever; the others that were known at the last time once, a few at a time. */
+  #rejoin({ node, reconnector }: Running): void {
+    for (const target of this.#bootstrap) reconnector.keep({ ...target })
+    const known = this.#memory.peers().filter(({ peer }) => peer !== this.#components.identity.id)
+    for (const { peer, addresses } of known.filter(({ kept }) => kept)) reconnector.keep({ peer, addresses })
+    const others = known.filter(({ kept }) => !kept)
+    const worker = async (): Promise<void> => {
+      for (let next = others.shift(); next !== undefined; next = others.shift()) await this.#dialOnce(node, next)
+    }
+    for (let i = 0; i < REJOIN_PARALLEL_DIALS; i++) void worker()
+  }
+
+  async #dialOnce(node: MeshLibp2p, { peer, addresses }: KnownPeer): Promise<void> {
+    if (this.#running?.node !== node || this.isConnected(peer)) return
+    try {
+      await dial(node, withPeer(addresses, peer), AbortSignal.timeout(DIAL_TIMEOUT_MS))
+    } catch {
+      // gone, or elsewhere now: others know
+    }
+  }
+
+  /** @returns the PeerId; undefined when the address is this node's own */
+  async #dialTarget(node: MeshLibp2p, target: Target, signal: AbortSignal): Promise<string | undefined> {
+    const { peer, addresses } = target
+    if (peer === this.#components.identity.id) return undefined
+    try {
+      const connection =
+        peer === undefined || addresses.length > 0
+          ? await dial(node, withPeer(addresses, peer), signal)
+          : await dialPeer(node, readPeerId(peer), signal)
+      return connection.remotePeer.toString()
+    } catch (err) {
+      const cause = err instanceof MeshError ? (err.cause as Error | undefined) : undefined
+      if (cause?.name === 'InvalidPeerIdError') return undefined
+      if (cause?.name !== 'NoValidAddressesError') throw err
+      throw new MeshError('INVALID_ARGUMENT', `nothing here can dial ${addresses.join(', ')}`, {
+        cause,
+        hint: 'TCP and WebSocket addresses can be dialled.'
+      })
+    }
+  }
+
+  #describe(connection: Connection): PeerInfo {
+    const peer = connection.remotePeer.toString()
+    const name = this.#names.get(peer)
+    return {
+      peer,
+      address: connection.remoteAddr.toString(),
+      direction: connection.direction,
+      connectedAt: new Date(connection.timeline.open).toISOString(),
+      ...(name === undefined ? {} : { name })
+    }
+  }
+}
+
+class ListenFailed extends Error {
+  readonly failures: readonly ListenFailure[]
+
+  constructor(failures: readonly ListenFailure[], cause: unknown) {
+    super('start failed', { cause })
+    this.failures = failures
+  }
+}
+
+function toMeshError(listen: readonly string[], err: unknown): MeshError {
+  return err instanceof ListenFailed ? listenError(listen, err.failures, err.cause) : MeshError.from(err)
+}
+
+function toTarget(text: string): Target {
+  const { peer, address } = readPeerAddress(text)
+  return { peer: peer?.toString(), addresses: address === undefined ? [] : [address.toString()] }
+}
+
+/** The addresses as libp2p dials them: all with the peer's id, if it is known. */
+function withPeer(addresses: readonly string[], peer: string | undefined): ReturnType<typeof multiaddr>[] {
+  const suffix = peer === undefined ? '' : `/p2p/${peer}`
+  return addresses.map((text) => multiaddr(suffix === '' || text.endsWith(suffix) ? text : text + suffix))
+}
+
+/** When both sides dial at once there are two connections. One that carries nothing after a while is closed. */
+function closeIdleDuplicates({ node, timers }: Running, peer: PeerId): void {
+  const timer = setTimeout(() => {
+    timers.delete(timer)
+    const connections = node.getConnections(peer).filter(({ status }) => status === 'open')
+    const isUsed = connections.some(({ streams }) => streams.length > 0)
+    for (const connection of connections) {
+      if (isUsed && connection.streams.length === 0)
+        void connection.close().catch((err: Error) => connection.abort(err))
+    }
+  }, DUPLICATE_GRACE_MS)
+  timers.add(timer)
+}

@@ -1,0 +1,210 @@
+import { setMaxListeners } from 'node:events'
+import type { PeerId, PeerStore } from '@libp2p/interface'
+import { type KadDHT, kadDHT, passthroughMapper } from '@libp2p/kad-dht'
+import type { Datastore, Key } from 'interface-datastore'
+import type { CID } from 'multiformats/cid'
+import { MeshError } from '../errors.ts'
+import {
+  KAD_ALPHA,
+  KAD_DISJOINT_PATHS,
+  KAD_FIRST_SELF_QUERY_MS,
+  KAD_MAX_TABLE_UPDATES,
+  KAD_PREFIX_LENGTH,
+  KAD_PROTOCOL,
+  KAD_REQUEST_MAX_MS,
+  KAD_REQUEST_MIN_MS,
+  MAX_PROVIDED_KEYS,
+  MAX_PROVIDERS_PER_ANSWER,
+  PROVIDE_CONCURRENCY,
+  PROVIDE_TIMEOUT_MS,
+  PROVIDER_VALIDITY_MS,
+  REPROVIDE_AFTER_MS,
+  REPROVIDE_SWEEP_MS
+} from './constants.ts'
+import type { ProviderIndex } from './index.ts'
+
+const PROVIDER_PREFIX = '/dht/provider'
+
+/** What is relied on inside kad-dht, checked by {@link isKadNode}. */
+interface KadNode extends KadDHT {
+  routingTable: EventTarget & { size: number }
+  providers: { getProviders(key: CID): Promise<PeerId[]> }
+}
+
+/** The DHT with our settings. It gives hints: who says that it provides a key. */
+export function meshDht(): ReturnType<typeof kadDHT> {
+  const requestTimeout = { minTimeout: KAD_REQUEST_MIN_MS, maxTimeout: KAD_REQUEST_MAX_MS }
+  return kadDHT({
+    protocol: KAD_PROTOCOL,
+    clientMode: false, // else a LAN never has a server
+    peerInfoMapper: passthroughMapper, // stock drops private addresses, on a LAN all
+    alpha: KAD_ALPHA,
+    disjointPaths: KAD_DISJOINT_PATHS,
+    prefixLength: KAD_PREFIX_LENGTH,
+    initialQuerySelfInterval: KAD_FIRST_SELF_QUERY_MS,
+    networkDialTimeout: requestTimeout,
+    pingOldContactTimeout: requestTimeout,
+    pingNewContactTimeout: requestTimeout,
+    routingTableUpdateMaxQueueSize: KAD_MAX_TABLE_UPDATES,
+    reprovide: {
+      interval: REPROVIDE_SWEEP_MS,
+      validity: PROVIDER_VALIDITY_MS,
+      threshold: PROVIDER_VALIDITY_MS - REPROVIDE_AFTER_MS, // of life left
+      concurrency: PROVIDE_CONCURRENCY
+    }
+  })
+}
+
+/** True when the DHT has the internals relied on here. */
+export function isKadNode(dht: KadDHT): dht is KadNode {
+  const { routingTable, providers } = dht as Partial<KadNode>
+  return typeof routingTable?.addEventListener === 'function' && typeof providers?.getProviders === 'function'
+}
+
+export function routingTableSize(dht: KadDHT): number {
+  return isKadNode(dht) ? dht.routingTable.size : 0
+}
+
+/**
+ * A holder fails its whole answer when one provider isn't in its peer store, and names any number of them. Here it
+ * names those it can give an address for, at most 20, chosen at random, so that not all searchers go to the same one.
+ */
+export function guardProviders(dht: KadDHT, peerStore: PeerStore, random: () => number): void {
+  if (!isKadNode(dht)) return
+  const getProviders = dht.providers.getProviders.bind(dht.providers)
+  dht.providers.getProviders = async (key) => {
+    const named: PeerId[] = []
+    for (const peer of shuffle(await getProviders(key), random)) {
+      if (named.length === MAX_PROVIDERS_PER_ANSWER) break
+      if (await peerStore.has(peer)) named.push(peer)
+    }
+    return named
+  }
+}
+
+/** Forgets keys that an earlier run provided and never withdrew; the DHT would go on announcing them. */
+export async function forgetOwnProviders(datastore: Datastore, id: string): Promise<void> {
+  const stale: Key[] = []
+  for await (const key of datastore.queryKeys({ prefix: PROVIDER_PREFIX })) {
+    if (key.toString().endsWith(`/${id}`)) stale.push(key)
+  }
+  for (const key of stale) await datastore.delete(key)
+}
+
+/** A provider index whose keys may be given before the node starts, and outlive its restarts. */
+export interface MeshProviders extends ProviderIndex {
+  attach(dht: KadDHT): void
+  detach(): Promise<void>
+}
+
+/** @param id PeerId of this node, which is not an answer */
+export function createProviders(id: string): MeshProviders {
+  return new DhtProviders(id)
+}
+
+class DhtProviders implements MeshProviders {
+  readonly #id: string
+  readonly #keys = new Map<string, CID>()
+  #dht: KadDHT | undefined
+  #toldAtSize = 0
+  #stopping = new AbortController()
+
+  constructor(id: string) {
+    this.#id = id
+  }
+
+  async provide(key: CID, { signal }: { signal: AbortSignal }): Promise<void> {
+    const name = key.toString()
+    if (!this.#keys.has(name) && this.#keys.size >= MAX_PROVIDED_KEYS) {
+      throw new MeshError('BUSY', `already providing ${MAX_PROVIDED_KEYS} keys`, { hint: 'Withdraw one first.' })
+    }
+    this.#keys.set(name, key)
+    await this.#tell(key, signal)
+  }
+
+  withdraw(key: CID): void {
+    if (!this.#keys.delete(key.toString())) return
+    void this.#dht?.cancelReprovide(key).catch(() => {}) // only fails with the cache it deletes from
+  }
+
+  async *find(
+    key: CID,
+    { signal, onEnd }: { signal: AbortSignal; onEnd?: (complete: boolean) => void }
+  ): AsyncGenerator<string> {
+    const found = new Set<string>([this.#id])
+    let isComplete = false
+    try {
+      for await (const peer of this.#walk(key, signal)) {
+        if (found.has(peer)) continue
+        found.add(peer)
+        yield peer
+      }
+      // Stock ends its walk at 20 names: there may be more.
+      isComplete = this.#dht !== undefined && !signal.aborted && found.size <= MAX_PROVIDERS_PER_ANSWER
+    } catch {
+      // cut short
+    } finally {
+      onEnd?.(isComplete)
+    }
+  }
+
+  attach(dht: KadDHT): void {
+    this.#dht = dht
+    this.#toldAtSize = 0
+    this.#stopping = new AbortController()
+    setMaxListeners(0, this.#stopping.signal)
+    if (isKadNode(dht)) dht.routingTable.addEventListener('peer:add', () => this.#onPeerAdded(dht))
+  }
+
+  async detach(): Promise<void> {
+    const dht = this.#dht
+    this.#dht = undefined
+    this.#stopping.abort()
+    if (dht !== undefined) await Promise.allSettled([...this.#keys.values()].map((key) => dht.cancelReprovide(key)))
+  }
+
+  async *#walk(key: CID, signal: AbortSignal): AsyncGenerator<string> {
+    if (this.#dht === undefined) return
+    for await (const event of this.#dht.findProviders(key, { signal: this.#until(signal) })) {
+      if (event.name === 'PROVIDER') yield* event.providers.map(({ id }) => id.toString())
+    }
+  }
+
+  async #tell(key: CID, signal: AbortSignal): Promise<void> {
+    const until = this.#until(signal)
+    try {
+      for await (const _event of this.#dht?.provide(key, { signal: until }) ?? []) until.throwIfAborted()
+    } catch {
+      // the deadline, or a stop; the key is told again when the table grows and every hour
+    }
+  }
+
+  /** The first peers of a young node are rarely the closest to its keys, so they are told again whenever the table has doubled. */
+  #onPeerAdded(dht: KadDHT): void {
+    if (this.#dht !== dht) return
+    const size = routingTableSize(dht)
+    if (size < this.#toldAtSize) this.#toldAtSize = size // peers left: who comes next is told
+    if (size < 2 * this.#toldAtSize) return
+    this.#toldAtSize = size
+    const keys = [...this.#keys.values()]
+    const worker = async (): Promise<void> => {
+      for (let key = keys.pop(); key !== undefined; key = keys.pop()) {
+        if (this.#keys.has(key.toString())) await this.#tell(key, AbortSignal.timeout(PROVIDE_TIMEOUT_MS))
+      }
+    }
+    for (let i = 0; i < PROVIDE_CONCURRENCY; i++) void worker()
+  }
+
+  #until(signal: AbortSignal): AbortSignal {
+    const until = AbortSignal.any([signal, this.#stopping.signal])
+    setMaxListeners(0, until)
+    return until
+  }
+}
+
+function shuffle<T>(items: readonly T[], random: () => number): T[] {
+  return items
+    .map((item) => ({ item, rank: random() }))
+    .sort((a, b) => a.rank - b.rank)
+    .map(({ item }) => item)
+}

@@ -1,0 +1,141 @@
+import type { Connection, Libp2p, PeerId, Stream } from '@libp2p/interface'
+import type { Multiaddr } from '@multiformats/multiaddr'
+import { abortError, MeshError, throwIfAborted } from '../errors.ts'
+import { DIAL_TIMEOUT_MS, FIND_PEER_TIMEOUT_MS, MAX_STREAMS_PER_CONNECTION } from './constants.ts'
+import type { MeshLibp2p } from './libp2p.ts'
+import { routingTableSize } from './providers.ts'
+
+/**
+ * Opens a stream on the newest connection, dialling when there is none.
+ *
+ * @throws {MeshError} UNREACHABLE, UNSUPPORTED_VERSION, TIMEOUT, CANCELLED
+ */
+export async function openStream(
+  node: MeshLibp2p,
+  peer: PeerId,
+  protocols: readonly string[],
+  signal: AbortSignal
+): Promise<{ stream: Stream; connection: Connection }> {
+  throwIfAborted(signal)
+  const existing = newestConnection(node, peer)
+  if (existing !== undefined) {
+    try {
+      return await openOn(existing, protocols, signal)
+    } catch (err) {
+      // It may have died meanwhile, which is no reason to fail.
+      if (!(err instanceof MeshError) || err.code !== 'UNREACHABLE' || existing.status === 'open') throw err
+    }
+  }
+  return openOn(await dialPeer(node, peer, signal), protocols, signal)
+}
+
+/** The newest open connection: of two, the older may be one that nobody has noticed to be dead. */
+export function newestConnection(node: Libp2p, peer: PeerId): Connection | undefined {
+  return node
+    .getConnections(peer)
+    .filter(({ status }) => status === 'open')
+    .reduce<Connection | undefined>(
+      (newest, next) => (newest === undefined || next.timeline.open >= newest.timeline.open ? next : newest),
+      undefined
+    )
+}
+
+/**
+ * Connects to a peer at the addresses known of it, else at those that the DHT knows.
+ *
+ * @throws {MeshError} UNREACHABLE, TIMEOUT, CANCELLED
+ */
+export async function dialPeer(node: MeshLibp2p, peer: PeerId, signal: AbortSignal): Promise<Connection> {
+  const known = await knownAddresses(node, peer)
+  const { dht } = node.services
+  if (known.length === 0 && routingTableSize(dht) === 0) throw unreachable(peer, 'no address of it is known')
+  try {
+    if (known.length > 0) return await dial(node, peer, signal)
+  } catch (err) {
+    throwIfAborted(signal)
+    if (routingTableSize(dht) === 0) throw err
+  }
+  const found = await findAddresses(node, peer, signal)
+  const fresh = found.filter((address) => !known.some((other) => other.equals(address)))
+  throwIfAborted(signal)
+  if (fresh.length === 0) throw unreachable(peer, 'none of its addresses answers')
+  return dial(
+    node,
+    fresh.map((address) => address.encapsulate(`/p2p/${peer.toString()}`)),
+    signal
+  )
+}
+
+/**
+ * Dials with a deadline of its own beside the caller's.
+ *
+ * @throws {MeshError} UNREACHABLE, TIMEOUT, CANCELLED
+ */
+export async function dial(
+  node: Libp2p,
+  target: PeerId | Multiaddr | Multiaddr[],
+  signal: AbortSignal
+): Promise<Connection> {
+  throwIfAborted(signal)
+  try {
+    return await node.dial(target, { signal: AbortSignal.any([signal, AbortSignal.timeout(DIAL_TIMEOUT_MS)]) })
+  } catch (cause) {
+    throwIfAborted(signal)
+    throw unreachable(target, reasonOf(cause), cause)
+  }
+}
+
+async function openOn(
+  connection: Connection,
+  protocols: readonly string[],
+  signal: AbortSignal
+): Promise<{ stream: Stream; connection: Connection }> {
+  const peer = connection.remotePeer
+  let stream: Stream
+  try {
+    stream = await connection.newStream([...protocols], { signal, maxOutboundStreams: MAX_STREAMS_PER_CONNECTION })
+  } catch (cause) {
+    if (signal.aborted) throw abortError(signal)
+    if (cause instanceof Error && cause.name === 'UnsupportedProtocolError') {
+      throw new MeshError('UNSUPPORTED_VERSION', `${peer.toString()} speaks none of ${protocols.join(', ')}`, {
+        cause,
+        hint: 'One of the two nodes needs a newer version.'
+      })
+    }
+    throw unreachable(peer, 'the connection broke', cause)
+  }
+  // It may be closed by now: the other side resets what is beyond its limits.
+  if (stream.status !== 'open') throw unreachable(peer, 'it closed the stream at once')
+  return { stream, connection }
+}
+
+async function knownAddresses(node: Libp2p, peer: PeerId): Promise<Multiaddr[]> {
+  try {
+    const { addresses } = await node.peerStore.get(peer)
+    return addresses.map(({ multiaddr }) => multiaddr)
+  } catch {
+    return [] // not in the peer store
+  }
+}
+
+async function findAddresses(node: Libp2p, peer: PeerId, signal: AbortSignal): Promise<Multiaddr[]> {
+  const deadline = AbortSignal.any([signal, AbortSignal.timeout(FIND_PEER_TIMEOUT_MS)])
+  try {
+    return (await node.peerRouting.findPeer(peer, { signal: deadline })).multiaddrs
+  } catch {
+    return [] // nobody knows
+  }
+}
+
+function reasonOf(err: unknown): string {
+  const { name, message } = err as Error
+  if (name === 'TimeoutError' || name === 'AbortError') return 'no answer in time'
+  return /ECONNREFUSED/.test(message) ? 'connection refused' : 'the dial failed'
+}
+
+function unreachable(target: PeerId | Multiaddr | Multiaddr[], reason: string, cause?: unknown): MeshError {
+  return new MeshError('UNREACHABLE', `${String(target)} can't be reached: ${reason}`, {
+    ...(cause === undefined ? {} : { cause }),
+    hint: 'Check that the node runs, that its address is right, and that no firewall is between.'
+  })
+}
