@@ -18,6 +18,3 @@ export const MAX_TIMEOUT_MS = 86_400_000
 
 /** Of a call that names none. */
 export const DEFAULT_CALL_TIMEOUT_MS = 30_000
-
-/** Longest path of a unix socket: sun_path has 104 bytes on macOS, 108 on Linux, with the closing NUL. */
-export const MAX_SOCKET_PATH_BYTES = 103

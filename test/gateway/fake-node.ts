@@ -203,9 +203,15 @@ export function fakeNode(): FakeNode {
     },
     async *stream(_target, _capability, input, { signal } = {}) {
       const { to = 3, fail = false, wait = false } = (input ?? {}) as { to?: number; fail?: boolean; wait?: boolean }
-      for (let n = 1; n <= to; n++) yield { n }
-      if (fail) throw new MeshError('AGENT_ERROR', 'it broke')
-      if (wait) await cancelled('stream', signal)
+      let complete = false
+      try {
+        for (let n = 1; n <= to; n++) yield { n }
+        complete = true
+        if (fail) throw new MeshError('AGENT_ERROR', 'it broke')
+        if (wait) await cancelled('stream', signal)
+      } finally {
+        if (!complete) end('stream')
+      }
     },
     on(_event, listener) {
       const any = listener as MeshListener<MeshEventName>

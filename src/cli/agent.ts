@@ -1,0 +1,107 @@
+import { resolve } from 'node:path'
+import { type Command, Option } from 'commander'
+import { parseArgsStringToArgv } from 'string-argv'
+import { MeshError } from '../errors.ts'
+import type { AgentInit, AgentPatch, LocalAgent } from '../node.ts'
+import type { AUDIENCES, SignedRecord } from '../registry/messages.ts'
+import { print, printFields, printTable, json as toJson } from './output.ts'
+import { repeated } from './verb.ts'
+
+/** Adds the options that describe an agent. */
+export function addAgentOptions(command: Command): Command {
+  return command
+    .option('--mcp-stdio <command>', 'an MCP server that this node runs, from the folder of this command')
+    .option('--mcp <url>', 'an MCP server at a URL')
+    .option('--module <file>', 'a JavaScript or TypeScript file that exports the agent')
+    .option('--description <text>', 'what it is for')
+    .option('--tag <tag>', 'tag to be found by; repeat for more', repeated)
+    .addOption(
+      new Option('--audience <who>', 'who may see it').choices([
+        'public',
+        'paired'
+      ] satisfies readonly (typeof AUDIENCES)[number][])
+    )
+    .option('--allow <who>', 'who may call it besides you: any, or a PeerId; repeat for more', repeated)
+}
+
+/** The options of {@link addAgentOptions}, as commander gives them. */
+export interface AgentFlags {
+  mcpStdio?: string
+  mcp?: string
+  module?: string
+  description?: string
+  tag?: readonly string[]
+  audience?: (typeof AUDIENCES)[number]
+  allow?: readonly string[]
+}
+
+/**
+ * What the options say, and nothing else.
+ *
+ * @throws {MeshError} INVALID_ARGUMENT when they name more than one source
+ */
+export function patchOf(flags: AgentFlags): AgentPatch {
+  const { description, tag, audience, allow } = flags
+  return {
+    ...sourceOf(flags),
+    ...(description === undefined ? {} : { description }),
+    ...(tag === undefined ? {} : { tags: tag }),
+    ...(audience === undefined ? {} : { audience }),
+    ...(allow === undefined ? {} : { allow: allow.includes('any') ? 'any' : allow.filter((who) => who !== 'none') })
+  }
+}
+
+function sourceOf({ mcpStdio, mcp, module }: AgentFlags): Pick<AgentInit, 'driver' | 'config'> {
+  const sources = [
+    ...(mcpStdio === undefined ? [] : [{ driver: 'mcp-stdio', config: commandOf(mcpStdio) }]),
+    ...(mcp === undefined ? [] : [{ driver: 'mcp-http', config: { url: mcp } }]),
+    ...(module === undefined ? [] : [{ driver: 'module', config: { file: resolve(module) } }])
+  ]
+  if (sources.length > 1)
+    throw new MeshError('INVALID_ARGUMENT', 'give one of --mcp-stdio, --mcp and --module, not more')
+  return sources[0] ?? {}
+}
+
+/** Split as a shell would, but run without one: nothing in it is expanded. */
+function commandOf(line: string): { command: string; args: readonly string[]; cwd: string } {
+  const [command, ...args] = parseArgsStringToArgv(line)
+  if (command === undefined || command === '') throw new MeshError('INVALID_ARGUMENT', '--mcp-stdio needs a command')
+  return { command, args, cwd: process.cwd() }
+}
+
+/** Prints an agent's record; for people, with what only its owner knows. */
+export function printAgent({ signed, local }: { signed?: SignedRecord; local?: LocalAgent }, json: boolean): void {
+  if (json && signed !== undefined) {
+    print(toJson(signed.record))
+    return
+  }
+  if (signed === undefined) {
+    throw new MeshError(
+      'AGENT_UNAVAILABLE',
+      `${local?.id ?? 'the agent'} has no record: ${local?.reason ?? 'it has never been up'}`
+    )
+  }
+  const { record } = signed
+  printFields([
+    ['id', record.id],
+    ['description', record.description],
+    ['version', record.version],
+    ['state', local === undefined ? undefined : [local.state, ...(local.reason === undefined ? [] : [local.reason])]],
+    ['driver', record.driver],
+    ['audience', record.audience],
+    ['tags', record.tags.length === 0 ? undefined : record.tags.join(', ')],
+    ['record', `number ${record.seq}, until ${record.expiresAt}`]
+  ])
+  if (record.capabilities.length === 0) return
+  print('')
+  printTable(
+    ['KIND', 'CAPABILITY', 'VERSION', 'STREAMS', 'DESCRIPTION'],
+    record.capabilities.map(({ kind, name, version, streaming, description = '' }) => [
+      kind,
+      name,
+      version,
+      streaming ? 'yes' : 'no',
+      description.split('\n', 1)[0] ?? ''
+    ])
+  )
+}

@@ -1,0 +1,25 @@
+import { MeshError } from '../../errors.ts'
+import type { LocalAgent } from '../../node.ts'
+import { addAgentOptions, patchOf, printAgent } from '../agent.ts'
+import { progress } from '../output.ts'
+import type { Verb } from '../verb.ts'
+
+export const addAgent: Verb = {
+  usage: 'add <name>',
+  summary: 'add an agent to this node: run it, sign its record, and make it known',
+  examples: [
+    "agents add files --mcp-stdio 'npx -y @modelcontextprotocol/server-filesystem .' --tag files --allow any",
+    'agents add weather --mcp https://example.org/mcp --audience paired',
+    'agents add maths --module ./maths.ts'
+  ],
+  options: addAgentOptions,
+  async run({ client, json }, options, [name]) {
+    const init = patchOf(options)
+    if (init.driver === undefined) {
+      throw new MeshError('INVALID_ARGUMENT', 'say what the agent is, with --mcp-stdio, --mcp or --module')
+    }
+    const done = progress(() => `starting ${name}`)
+    const local = await client.ask<LocalAgent>('POST', '/v1/agents', { name, ...init }).finally(done)
+    printAgent({ ...(local.record === undefined ? {} : { signed: local.record }), local }, json)
+  }
+}

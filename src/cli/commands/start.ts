@@ -1,0 +1,118 @@
+import { join } from 'node:path'
+import type { LanStatus } from '../../network/index.ts'
+import type { Node, NodeInit } from '../../node.ts'
+import { CONTROL_SOCKET, homeFlag } from '../home.ts'
+import { note, paint, print, printFields, programName, progress, json as toJson } from '../output.ts'
+import { type Context, repeated, type Verb } from '../verb.ts'
+
+export const start: Verb = {
+  usage: 'start',
+  summary: 'start the node, in the foreground, until Ctrl-C or stop',
+  examples: ['start', 'start --name alice --listen /ip4/0.0.0.0/tcp/4001 --bootstrap /ip4/192.0.2.7/tcp/4001'],
+  outlivesReader: true,
+  options: (command) =>
+    command
+      .option('--name <name>', "what the node calls itself (default: the host's name)")
+      .option(
+        '--listen <multiaddr>',
+        'where to listen (default: everywhere, TCP and WebSocket, free ports); repeat for more',
+        repeated
+      )
+      .option('--bootstrap <multiaddr>', 'a peer to join by; repeat for more', repeated)
+      .option('--no-lan', 'neither find nor be found on the local network; listen on loopback only, unless --listen'),
+  async run(context, options) {
+    try {
+      await runNode(context, options)
+    } finally {
+      // What a dependency left open must not keep the process of a stopped node alive
+      setTimeout(() => process.exit(), LINGER_MS).unref()
+    }
+  }
+}
+
+const LINGER_MS = 1_000
+
+async function runNode({ home, json, signal }: Context, options: Record<string, unknown>): Promise<void> {
+  const done = progress(() => 'starting')
+  const node = await startNode({ home, ...options }).finally(done)
+  const stopping = Promise.withResolvers<void>()
+  const stopped = Promise.withResolvers<void>()
+  // Nobody waits for it unless `stop` was asked for
+  stopped.promise.catch(() => {})
+  signal.addEventListener('abort', () => stopping.resolve(), { once: true })
+  try {
+    const { openControl } = await import('../../gateway/index.ts')
+    const control = await openControl({
+      node,
+      path: join(home, CONTROL_SOCKET),
+      onDefect: (cause) => note(cause instanceof Error ? (cause.stack ?? cause.message) : String(cause)),
+      onStop: () => {
+        stopping.resolve()
+        return stopped.promise
+      }
+    })
+    if (signal.aborted) stopping.resolve()
+    else announce(node, { home, json })
+    await stopping.promise
+    control.close()
+  } finally {
+    await node.stop().then(stopped.resolve, (err) => {
+      stopped.reject(err)
+      throw err
+    })
+  }
+}
+
+async function startNode(init: NodeInit): Promise<Node> {
+  // The other verbs don't pay for the network
+  const { createNode } = await import('../../node.ts')
+  const node = await createNode(init)
+  try {
+    await node.start()
+    return node
+  } catch (err) {
+    // The reason it didn't start counts, not what stopping half a node says
+    await node.stop().catch(() => {})
+    throw err
+  }
+}
+
+function announce(node: Node, { home, json }: { home: string; json: boolean }): void {
+  const { id, did, name, addresses } = node
+  if (json) {
+    print(toJson({ ready: true, peerId: id, name, addresses, home }))
+    return
+  }
+  const program = programName()
+  const flag = homeFlag(home)
+  print(`${paint('bold', name)} is running`)
+  printFields([
+    ['id', id],
+    ['did', did],
+    ['home', home],
+    ['addresses', addresses.length === 0 ? 'none' : addresses],
+    ['LAN', LAN[node.status().lan]]
+  ])
+  const [address] = addresses.toSorted((one, other) => reach(other) - reach(one))
+  if (address !== undefined) {
+    print(
+      `\nTo join it from ${reach(address) > 0 ? 'another machine' : 'this machine'}:\n  ${program} start${reach(address) > 0 ? '' : ' --home OTHER'} --bootstrap ${address}`
+    )
+  }
+  print('\nNext, in another terminal:')
+  print(`  ${program} agents add files${flag} --mcp-stdio 'npx -y @modelcontextprotocol/server-filesystem .'`)
+  print(`  ${program} find${flag}`)
+  print(`\nCtrl-C or ${program} stop${flag} ends it.`)
+}
+
+const LAN: Readonly<Record<LanStatus, string>> = {
+  on: 'on: nodes of this network find each other',
+  off: 'off',
+  'no multicast route': 'this machine has no multicast route: use --bootstrap'
+}
+
+/** How far an address reaches: 0 this machine, 1 by WebSocket, 2 by TCP. */
+function reach(address: string): number {
+  if (/^\/(ip4\/127\.|ip6\/::1\/|ip6\/fe80:)/.test(address)) return 0
+  return address.includes('/ws') ? 1 : 2
+}

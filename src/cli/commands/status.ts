@@ -1,0 +1,35 @@
+import type { NodeStatus } from '../../node.ts'
+import { print, printFields, json as toJson } from '../output.ts'
+import type { Verb } from '../verb.ts'
+
+export const status: Verb = {
+  usage: 'status',
+  summary: 'show who this node is, where it listens and what it knows',
+  examples: ['status', 'status --json'],
+  async run({ client, json }) {
+    const node = await client.ask<NodeStatus>('GET', '/v1/status')
+    if (json) {
+      print(toJson(node))
+      return
+    }
+    printFields([
+      ['id', node.peerId],
+      ['did', node.did],
+      ['name', node.name],
+      ['home', node.home],
+      ['version', node.version],
+      ['started', node.startedAt],
+      ['addresses', node.addresses],
+      ['LAN', node.lan],
+      ['peers', `${node.peers} connected, ${node.routingTable} in the routing table`],
+      ['agents', String(node.agents)],
+      ['records', `${node.records} of other nodes`],
+      ['refused', refusals(node.refused)]
+    ])
+  }
+}
+
+function refusals(refused: NodeStatus['refused']): string {
+  const counts = Object.entries(refused).filter(([, times]) => times > 0)
+  return counts.length === 0 ? 'nothing' : counts.map(([reason, times]) => `${times} ${reason}`).join(', ')
+}
