@@ -5,8 +5,27 @@
  * Spec: protocols/records/1.0.0/README.md, protocols/topics/1/README.md
  *
  * @packageDocumentation
+ * @example
+ * const discovery = createDiscovery({ identity, registry, network, rpc, policy, emit, on })
+ * await discovery.start()
+ * await registry.publish('fs', description)
+ * await discovery.announce('fs')
+ * const results = discovery.find({ kind: 'tool', name: 'db.*', version: '^2' })
+ * for await (const { agent, capability } of results) console.log(agent, capability.name)
+ * const { complete } = await results.summary
  */
+import type { Emit, MeshEventName, MeshEvents } from '../events.ts'
+import type { Identity } from '../identity/index.ts'
+import type { Network } from '../network/index.ts'
+import type { Policy } from '../policy/index.ts'
+import type { CheckSchema, Registry } from '../registry/index.ts'
 import type { Capability, Query, RecordRef, SignedRecord } from '../registry/messages.ts'
+import type { Rpc } from '../rpc/index.ts'
+import { MeshDiscovery } from './discovery.ts'
+
+export { CAPABILITY_PREFIX, CATALOGUE_TOPIC, MAX_HINT_BYTES, RECORDS_PROTOCOL } from './constants.ts'
+export { recordsProtocol } from './records.ts'
+export { REFUSALS, type Refusal } from './refusals.ts'
 
 /** Where a result came from: known already, asked of a connected peer, told by a topic, named by the DHT. */
 export type FindSource = 'cache' | 'peer' | 'topic' | 'dht'
@@ -66,4 +85,34 @@ export interface Discovery {
   resolve(agentId: string, options: { signal: AbortSignal }): Promise<SignedRecord>
   /** Records known by an agent's short name, of any peer; from the cache, then from connected peers. */
   named(name: string, options: { signal: AbortSignal }): Promise<readonly SignedRecord[]>
+  /** Records of other nodes in the cache. */
+  readonly size: number
+  /** Records and hints that were refused since the start, by {@link Refusal}. */
+  refused(): Readonly<Record<string, number>>
+}
+
+export interface DiscoveryComponents {
+  readonly identity: Identity
+  readonly registry: Registry
+  readonly network: Network
+  readonly rpc: Rpc
+  /** Decides `record.read` on `agent:<name>` for each caller; without it the audience alone decides. */
+  readonly policy?: Policy
+  readonly emit: Emit
+  /** Tells of `peer:join` and `peer:leave`. @returns how to stop listening */
+  readonly on: <K extends MeshEventName>(event: K, listener: (detail: MeshEvents[K]) => void) => () => void
+  /** Judges the JSON Schemas in others' records; default not. */
+  readonly checkSchema?: CheckSchema
+  /** Milliseconds since the epoch; default `Date.now`. */
+  readonly clock?: () => number
+}
+
+export interface DiscoveryInit {
+  /** How long after its start a node that has no answer yet waits for its first peers, milliseconds; default 1,500. */
+  readonly settleMs?: number
+}
+
+/** Makes the discovery of a node; it does nothing before `start`. */
+export function createDiscovery(components: DiscoveryComponents, init: DiscoveryInit = {}): Discovery {
+  return new MeshDiscovery(components, init)
 }

@@ -1,0 +1,128 @@
+/** Stream protocol that gives away this node's own records, and the hints it knows. */
+export const RECORDS_PROTOCOL = '/pryx-mesh/records/1.0.0'
+
+/** Every node's topic while the mesh is small (SCALE §7: up to 1,500 nodes). */
+export const CATALOGUE_TOPIC = '/pryx-mesh/catalogue/1'
+
+/** `<prefix>/<kind>/<first segment>` is a topic, `<prefix>/<kind>/<name>` the text of a provider key. */
+export const CAPABILITY_PREFIX = '/pryx-mesh/capability/1'
+
+/** Records in one answer of the records protocol. */
+export const MAX_PAGE_RECORDS = 64
+
+/** JWS bytes in one answer: what a frame of MAX_MESSAGE_BYTES leaves beside the envelope. */
+export const MAX_PAGE_BYTES = 1000 * 1024
+
+/** Hints in one answer: 1,000 of at most 500 bytes fit a frame. A catalogue of 1,500 nodes needs two givers. */
+export const MAX_SNAPSHOT_HINTS = 1000
+
+/** Records of other nodes (SCALE §7). */
+export const MAX_CACHED_RECORDS = 20_000
+
+/** JWS bytes of other nodes' records; parsed they take about three times as much. */
+export const MAX_CACHED_BYTES = 64 * 1024 * 1024
+
+/** JWS bytes of one peer's records, so that one peer can't push out the others'. Its count is the registry's MAX_AGENTS. */
+export const MAX_PEER_BYTES = 8 * 1024 * 1024
+
+/** Peers whose lowest acceptable seqs are remembered, and agents of each: twice what a node hosts. */
+export const MAX_FLOOR_PEERS = 5000
+export const MAX_PEER_FLOORS = 512
+
+/** Hints in all, and by one author (SCALE §7). */
+export const MAX_HINTS = 20_000
+export const MAX_PEER_HINTS = 64
+
+/** Peers asked for a snapshot of the catalogue on joining (SCALE §7), so that one that lies by omission hides nothing. */
+export const SNAPSHOT_GIVERS = 2
+
+/** Hints taken over from one giver of a snapshot. */
+export const MAX_GIVER_HINTS = 2000
+
+/** A gossip message, canonical JSON (SCALE §7: 1.6 a second cost 4 kB/s). */
+export const MAX_HINT_BYTES = 400
+
+/** Capability topics of one node; gossipsub's control traffic grows with each. */
+export const MAX_TOPICS = 32
+
+/** Provider keys of one node (SCALE §7). */
+export const MAX_PROVIDER_KEYS = 64
+
+/** Members of a topic to be connected to: gossipsub's mesh wants 4 to 12. */
+export const RENDEZVOUS_PEERS = 8
+
+/** Announcements of one agent on one topic (SCALE §7); receivers bear twice that. */
+export const ANNOUNCE_BURST = 3
+export const ANNOUNCE_INTERVAL_MS = 10 * 60_000
+export const RECEIVE_FACTOR = 2
+
+/** Token buckets kept for authors; each is some 100 bytes. */
+export const MAX_BUCKETS = 20_000
+
+/** How long the records of a connected peer count as complete (SCALE §7). */
+export const FRESH_MS = 5 * 60_000
+
+/** How long a verified record of a peer that isn't connected is given away without asking again (SCALE §7). */
+export const TRUSTED_MS = 30 * 60_000
+
+/** How long a peer that didn't answer isn't dialled again (SCALE §7: negative cache). */
+export const SILENT_MS = 30_000
+export const MAX_SILENT_PEERS = 5000
+
+/** Upkeep: expiry, freshness, what nobody has heard yet. */
+export const UPKEEP_MS = 30_000
+
+/** Random delay before a joining peer is asked, so that one node isn't asked by all at once. */
+export const JOIN_JITTER_MS = 100
+
+/** How soon after a change of peers unheard announcements and keys are tried again: subscriptions come within a second. */
+export const REPUBLISH_MS = 1000
+export const REPUBLISH_ATTEMPTS = 3
+
+/** Time for one peer to answer a find, dialling included (SCALE §0.7: a WAN needs 1.5 s). */
+export const CANDIDATE_TIMEOUT_MS = 2000
+
+/** Time to take over all records of a peer. */
+export const SYNC_TIMEOUT_MS = 10_000
+
+/** Time for one key's walk through the DHT when publishing. */
+export const PROVIDE_TIMEOUT_MS = 10_000
+
+/** Peers asked at once: those to be dialled, those connected, those synchronised in the background. */
+export const DIAL_LANES = 3
+export const PEER_LANES = 16
+export const SYNC_LANES = 4
+export const PROVIDE_LANES = 2
+
+/** Records waiting to be fetched because of hints. */
+export const MAX_FETCHES = 1000
+
+/** Peers that one find asks without being connected to them. */
+export const MAX_CANDIDATES = 256
+
+/** Results that one find holds for a reader that is slow. */
+export const MAX_RESULTS = 20_000
+
+export const FIND_TIMEOUT_MS = 5000
+
+/** How long a young node waits for its first peers before it says that there is nothing. */
+export const SETTLE_MS = 1500
+
+/** How often a watch looks for agents that no hint told it of. */
+export const WATCH_FIND_MS = 60_000
+
+/** A watch at a peer is opened anew after this long, so that a change of trust takes effect. */
+export const WATCH_REQUEST_MS = 30 * 60_000
+
+/** Watches of this node: each holds what it has shown. */
+export const MAX_WATCHES = 256
+
+/** Time to say goodbye. */
+export const STOP_TIMEOUT_MS = 1000
+
+/** Routing tables at 1,500 nodes, the catalogue's size, hold fewer peers than this (SCALE §5: 79 at 300). */
+export const CATALOGUE_TABLE_PEERS = 150
+
+/** Records that one peer may push to a watch: a whole node's at once, then one a second. Each costs a signature check. */
+export const PUSH_BURST = 512
+export const PUSH_INTERVAL_MS = 1000

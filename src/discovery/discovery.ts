@@ -1,0 +1,276 @@
+import { MeshError } from '../errors.ts'
+import type { MeshEventName, MeshEvents } from '../events.ts'
+import { agentId as agentIdSchema, agentName, type Query, type SignedRecord } from '../registry/messages.ts'
+import { type Advertiser, createAdvertiser } from './advertise.ts'
+import { createCache, nameOf, peerOf, type RecordCache, type RecordChange } from './cache.ts'
+import {
+  CANDIDATE_TIMEOUT_MS,
+  FIND_TIMEOUT_MS,
+  MAX_WATCHES,
+  REPUBLISH_ATTEMPTS,
+  REPUBLISH_MS,
+  SETTLE_MS,
+  STOP_TIMEOUT_MS,
+  TRUSTED_MS,
+  UPKEEP_MS
+} from './constants.ts'
+import { find } from './find.ts'
+import { createHints, type Hints, hintOf } from './hints.ts'
+import type { Change, Discovery, DiscoveryComponents, DiscoveryInit, FindOptions, FindResults } from './index.ts'
+import { createLocalRecords, type LocalRecords } from './local.ts'
+import { hintMatches } from './match.ts'
+import type { Hint } from './messages.ts'
+import { createPeers, type Peers } from './peers.ts'
+import { createPuller, type Puller } from './pull.ts'
+import { createRecordsEndpoint } from './records.ts'
+import { createRefusals, type Refusal, type Refusals } from './refusals.ts'
+import { createRendezvous, type Rendezvous } from './rendezvous.ts'
+import { createTopics, type Topics } from './topics.ts'
+import { watch } from './watch.ts'
+
+/** Brings the parts of the room together. */
+export class MeshDiscovery implements Discovery {
+  readonly #components: DiscoveryComponents
+  readonly #settleMs: number
+  readonly #now: () => number
+  readonly #peer: string
+  readonly #refusals: Refusals
+  readonly #cache: RecordCache
+  readonly #hints: Hints
+  readonly #local: LocalRecords
+  readonly #puller: Puller
+  readonly #peers: Peers
+  readonly #topics: Topics
+  readonly #advertiser: Advertiser
+  readonly #rendezvous: Rendezvous
+  readonly #stopping = new AbortController()
+  readonly #hintListeners = new Set<(hint: Hint) => void>()
+  readonly #watches = new Set<(hint: Hint) => boolean>()
+  readonly #undo: (() => void)[] = []
+  #startedAt = 0
+  #republish: NodeJS.Timeout | undefined
+
+  constructor(components: DiscoveryComponents, { settleMs = SETTLE_MS }: DiscoveryInit) {
+    const { clock: now = Date.now, emit, identity, network, registry, rpc, checkSchema } = components
+    const peer = identity.id
+    const onHint = (hint: Hint, giver: string) => this.#hear(hint, giver)
+    this.#components = components
+    this.#settleMs = settleMs
+    this.#now = now
+    this.#peer = peer
+    const refusals = createRefusals(emit)
+    const cache = createCache({ emit, now })
+    const hints = createHints({ now })
+    this.#refusals = refusals
+    this.#cache = cache
+    this.#hints = hints
+    this.#local = createLocalRecords({ peer, registry })
+    this.#puller = createPuller({ rpc, cache, refusals, now, checkSchema })
+    this.#peers = createPeers({ network, puller: this.#puller, cache, hints, now, onHint })
+    this.#topics = createTopics({ peer, gossip: network.gossip, cache, hints, refusals, now, onHint })
+    this.#advertiser = createAdvertiser({ network, now })
+    this.#rendezvous = createRendezvous({ peer, network, peers: this.#peers, topics: this.#topics, now })
+  }
+
+  async start(): Promise<void> {
+    const { network, policy, registry, rpc } = this.#components
+    this.#startedAt = this.#now()
+    await rpc.handle(
+      createRecordsEndpoint({ local: this.#local, hints: () => this.#tellable(), ...(policy && { policy }) })
+    )
+    this.#topics.start()
+    this.#listen('peer:join', ({ peer }) => this.#joined(peer))
+    this.#listen('peer:leave', ({ peer }) => this.#peers.left(peer))
+    for (const { peer } of network.peers()) this.#joined(peer)
+    const timer = setInterval(() => this.#upkeep(), UPKEEP_MS)
+    this.#undo.push(() => clearInterval(timer))
+    for (const { name } of registry.definitions()) await this.announce(name)
+  }
+
+  async stop(): Promise<void> {
+    if (this.#stopping.signal.aborted) return
+    for (const undo of this.#undo) undo()
+    clearTimeout(this.#republish)
+    this.#stopping.abort()
+    const goodbyes = [...this.#local.all()].map(({ record }) => this.retract(record.name))
+    const work = [...goodbyes, this.#advertiser.stop(), this.#peers.stop(), this.#rendezvous.stop()]
+    await within(STOP_TIMEOUT_MS, Promise.allSettled(work))
+    this.#topics.stop()
+  }
+
+  find(options: FindOptions): FindResults {
+    return find(this.#findComponents(), options)
+  }
+
+  watch({ signal, ...query }: Query & { signal: AbortSignal }): AsyncIterable<Change> {
+    const matches = hintMatches(query)
+    return { [Symbol.asyncIterator]: () => this.#watch(query, matches, signal) }
+  }
+
+  async announce(name: string): Promise<void> {
+    await this.#told(this.#local.refresh(name))
+  }
+
+  async retract(name: string): Promise<void> {
+    await this.#told(this.#local.remove(name))
+  }
+
+  known(agentId: string): SignedRecord | undefined {
+    return this.#local.get(agentId) ?? this.#cache.get(agentId)
+  }
+
+  async resolve(agentId: string, { signal }: { signal: AbortSignal }): Promise<SignedRecord> {
+    if (!agentIdSchema.safeParse(agentId).success) {
+      throw new MeshError('INVALID_ARGUMENT', `${JSON.stringify(agentId.slice(0, 160))} is not an agent id`, {
+        hint: 'write it as <PeerId>/<name>'
+      })
+    }
+    const known = this.known(agentId)
+    if (known !== undefined && this.#isCurrent(known)) return known
+    const peer = peerOf(agentId)
+    const notFound = new MeshError('NOT_FOUND', `${peer} gives no record of an agent ${nameOf(agentId)}`)
+    if (peer === this.#peer) throw notFound
+    let refusal: Refusal | undefined
+    let given: SignedRecord | undefined
+    await this.#puller.pull(
+      peer,
+      { id: agentId },
+      {
+        signal,
+        source: 'peer',
+        timeoutMs: FIND_TIMEOUT_MS,
+        onRecord: (signed) => {
+          if (signed.record.id === agentId) given = signed
+        },
+        onRefusal: (reason) => {
+          refusal = reason
+        }
+      }
+    )
+    if (given !== undefined) return given
+    if (refusal !== undefined) throw new MeshError('INVALID_RECORD', `the record of ${agentId} was refused: ${refusal}`)
+    this.#cache.forget(agentId)
+    throw notFound
+  }
+
+  async named(name: string, { signal }: { signal: AbortSignal }): Promise<readonly SignedRecord[]> {
+    if (!agentName.safeParse(name).success) {
+      throw new MeshError('INVALID_ARGUMENT', `${JSON.stringify(name.slice(0, 80))} is not an agent's name`)
+    }
+    // What it brings in is in the cache afterwards.
+    for await (const _ of this.find({ agent: name, timeoutMs: CANDIDATE_TIMEOUT_MS, signal }));
+    const own = this.#local.named(name)
+    return [...(own === undefined ? [] : [own]), ...this.#cache.named(name)]
+  }
+
+  get size(): number {
+    return this.#cache.size
+  }
+
+  refused(): Readonly<Record<string, number>> {
+    return this.#refusals.counts()
+  }
+
+  async *#watch(query: Query, matches: (hint: Hint) => boolean, signal: AbortSignal): AsyncGenerator<Change> {
+    if (this.#watches.size >= MAX_WATCHES) throw new MeshError('BUSY', `a node has at most ${MAX_WATCHES} watches`)
+    this.#watches.add(matches)
+    try {
+      yield* watch({ ...this.#findComponents(), topics: this.#topics }, query, signal)
+    } finally {
+      this.#watches.delete(matches)
+    }
+  }
+
+  #findComponents() {
+    return {
+      peer: this.#peer,
+      network: this.#components.network,
+      local: this.#local,
+      cache: this.#cache,
+      hints: this.#hints,
+      peers: this.#peers,
+      now: this.#now,
+      settleMs: () => this.#startedAt + this.#settleMs - this.#now(),
+      onHint: (listener: (hint: Hint) => void) => {
+        this.#hintListeners.add(listener)
+        return () => this.#hintListeners.delete(listener)
+      },
+      stopping: this.#stopping.signal
+    }
+  }
+
+  /** Tells the mesh of a change of an own record. */
+  async #told(change: RecordChange | undefined): Promise<void> {
+    if (change === undefined) return
+    const open = [...this.#local.all()].filter(({ record }) => record.audience === 'public')
+    if (!this.#stopping.signal.aborted) this.#advertiser.offer(open)
+    await this.#topics.announce(change)
+  }
+
+  /** A hint that is news: gets the record if its owner is connected or a watch is after it. */
+  #hear(hint: Hint, giver: string): void {
+    if (this.#cache.get(hint.id)?.record.seq === hint.seq) return
+    const peer = peerOf(hint.id)
+    if (peer === this.#peer) return
+    const isOwners = giver === peer && this.#peers.isConnected(peer)
+    if (isOwners || this.#watches.values().some((matches) => matches(hint))) this.#peers.fetch(hint.id, 'topic')
+    for (const listener of this.#hintListeners) listener(hint)
+  }
+
+  /** Hints for a node that joins: own ones, then those of records this node has seen, then what it was told. */
+  *#tellable(): Iterable<Hint> {
+    const told = new Set<string>()
+    for (const signed of [...this.#local.all(), ...this.#cache.all()]) {
+      if (signed.record.audience !== 'public') continue
+      told.add(signed.record.id)
+      yield hintOf(signed)
+    }
+    for (const hint of this.#hints.all()) if (!told.has(hint.id)) yield hint
+  }
+
+  #isCurrent({ record }: SignedRecord): boolean {
+    const { id, seq } = record
+    const peer = peerOf(id)
+    if (peer === this.#peer) return true
+    const isTrusted = this.#peers.isConnected(peer) || this.#now() - (this.#cache.verifiedAt(id) ?? 0) < TRUSTED_MS
+    return isTrusted && !this.#hints.isReplaced(id, seq)
+  }
+
+  #joined(peer: string): void {
+    this.#peers.joined(peer)
+    this.#republishSoon(REPUBLISH_ATTEMPTS)
+  }
+
+  /** What was said to nobody is said again once the peer has joined the topics, which takes it a moment. */
+  #republishSoon(attempts: number): void {
+    clearTimeout(this.#republish)
+    if (attempts === 0 || this.#stopping.signal.aborted) return
+    this.#republish = setTimeout(() => {
+      void this.#topics.flush()
+      this.#advertiser.upkeep()
+      this.#rendezvous.upkeep()
+      this.#republishSoon(attempts - 1)
+    }, REPUBLISH_MS)
+  }
+
+  #upkeep(): void {
+    this.#cache.expire()
+    this.#hints.expire()
+    this.#peers.upkeep()
+    this.#advertiser.upkeep()
+    this.#rendezvous.upkeep()
+    void this.#topics.flush()
+  }
+
+  #listen<K extends MeshEventName>(event: K, listener: (detail: MeshEvents[K]) => void): void {
+    this.#undo.push(this.#components.on(event, listener))
+  }
+}
+
+/** Waits for the work, but not longer. */
+async function within(timeoutMs: number, work: Promise<unknown>): Promise<void> {
+  const { promise, resolve } = Promise.withResolvers<void>()
+  const timer = setTimeout(resolve, timeoutMs)
+  await Promise.race([work, promise])
+  clearTimeout(timer)
+}

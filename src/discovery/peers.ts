@@ -1,0 +1,287 @@
+import { LRUCache } from 'lru-cache'
+import { MeshError } from '../errors.ts'
+import type { Network } from '../network/index.ts'
+import type { Query, SignedRecord } from '../registry/messages.ts'
+import { peerOf, type RecordCache } from './cache.ts'
+import {
+  CANDIDATE_TIMEOUT_MS,
+  FRESH_MS,
+  JOIN_JITTER_MS,
+  MAX_FETCHES,
+  MAX_SILENT_PEERS,
+  MAX_SNAPSHOT_HINTS,
+  SILENT_MS,
+  SNAPSHOT_GIVERS,
+  SYNC_LANES,
+  SYNC_TIMEOUT_MS,
+  UPKEEP_MS
+} from './constants.ts'
+import type { Hints } from './hints.ts'
+import type { FindSource } from './index.ts'
+import { createLane } from './lane.ts'
+import type { Hint } from './messages.ts'
+import type { Puller } from './pull.ts'
+
+/** What became of a question: answered, nobody there any more, or no answer though somebody may be there. */
+export type Outcome = 'answered' | 'gone' | 'silent'
+
+export interface AskOptions {
+  readonly signal: AbortSignal
+  readonly source: FindSource
+  /** Called with each verified record that came. */
+  readonly onRecord?: (signed: SignedRecord) => void
+}
+
+/** The peers this node is connected to, and how well it knows their records. */
+export interface Peers {
+  /** Connected ones that speak the records protocol, as far as is known. */
+  connected(): readonly string[]
+  isConnected(peer: string): boolean
+  /** True when the cache has had all records of a connected peer within FRESH_MS, and no newer one is told of. */
+  isFresh(peer: string): boolean
+  /** True when as many peers as there are, but not more than two, have told what they know of others. */
+  readonly hasSnapshot: boolean
+  /** Asks one peer for what matches, dialling it if need be; takes CANDIDATE_TIMEOUT_MS at most and never throws. */
+  ask(peer: string, query: Query, options: AskOptions): Promise<Outcome>
+  /** Gets one agent's record from its owner in the background. */
+  fetch(agent: string, source: FindSource): void
+  /** Has the connected peers push their changes for as long as somebody wants it. @returns how to let go */
+  follow(): () => void
+  joined(peer: string): void
+  left(peer: string): void
+  /** Takes over again what isn't fresh any more. */
+  upkeep(): void
+  /** @returns how to stop listening */
+  onJoin(listener: (peer: string) => void): () => void
+  /** Ends when all background work has. */
+  stop(): Promise<void>
+}
+
+export interface PeersComponents {
+  readonly network: Network
+  readonly puller: Puller
+  readonly cache: RecordCache
+  readonly hints: Hints
+  readonly now: () => number
+  /** Called with each hint that a snapshot brought and that was news. */
+  readonly onHint: (hint: Hint, giver: string) => void
+}
+
+interface PeerState {
+  freshAt: number
+  triedAt: number
+  /** It doesn't speak the records protocol. */
+  isMute: boolean
+  /** It told what it knows of others. */
+  gaveSnapshot: boolean
+  /** Ends the watch at this peer. */
+  following: AbortController | undefined
+}
+
+export function createPeers(components: PeersComponents): Peers {
+  return new ConnectedPeers(components)
+}
+
+class ConnectedPeers implements Peers {
+  readonly #components: PeersComponents
+  readonly #states = new Map<string, PeerState>()
+  /** Until when a peer that didn't answer isn't asked again. */
+  readonly #silent = new LRUCache<string, { until: number; outcome: Outcome }>({ max: MAX_SILENT_PEERS })
+  readonly #lane = createLane(SYNC_LANES)
+  readonly #listeners = new Set<(peer: string) => void>()
+  readonly #fetching = new Set<string>()
+  readonly #timers = new Set<NodeJS.Timeout>()
+  readonly #work = new Set<Promise<void>>()
+  readonly #stopping = new AbortController()
+  #followers = 0
+
+  constructor(components: PeersComponents) {
+    this.#components = components
+  }
+
+  get hasSnapshot(): boolean {
+    return this.#givers() >= Math.min(SNAPSHOT_GIVERS, this.connected().length)
+  }
+
+  connected(): readonly string[] {
+    return [...this.#states].filter(([, { isMute }]) => !isMute).map(([peer]) => peer)
+  }
+
+  isConnected(peer: string): boolean {
+    return this.#states.has(peer)
+  }
+
+  isFresh(peer: string): boolean {
+    const state = this.#states.get(peer)
+    if (state === undefined || this.#components.now() - state.freshAt >= FRESH_MS) return false
+    return !this.#fetching.values().some((agent) => peerOf(agent) === peer)
+  }
+
+  async ask(peer: string, query: Query, options: AskOptions): Promise<Outcome> {
+    const { now, puller } = this.#components
+    const silent = this.#silent.get(peer)
+    if (silent !== undefined && silent.until > now()) return silent.outcome
+    try {
+      await puller.pull(peer, query, { ...options, timeoutMs: CANDIDATE_TIMEOUT_MS })
+      return 'answered'
+    } catch (err) {
+      const outcome = this.#outcomeOf(peer, err)
+      if (outcome === 'gone') this.#components.hints.forget(peer)
+      const isItsFault = outcome !== 'answered' && !options.signal.aborted
+      if (isItsFault) this.#silent.set(peer, { until: now() + SILENT_MS, outcome })
+      return outcome
+    }
+  }
+
+  fetch(agent: string, source: FindSource): void {
+    if (this.#fetching.has(agent) || this.#fetching.size >= MAX_FETCHES) return
+    this.#fetching.add(agent)
+    this.#background(
+      async (signal) => {
+        await this.ask(peerOf(agent), { id: agent }, { signal, source })
+      },
+      () => this.#fetching.delete(agent)
+    )
+  }
+
+  follow(): () => void {
+    this.#followers++
+    for (const peer of this.connected()) this.#followPeer(peer)
+    return () => {
+      this.#followers--
+      if (this.#followers === 0) for (const { following } of this.#states.values()) following?.abort()
+    }
+  }
+
+  joined(peer: string): void {
+    if (this.#states.has(peer)) return
+    this.#states.set(peer, {
+      freshAt: -Infinity,
+      triedAt: this.#components.now(),
+      isMute: false,
+      gaveSnapshot: false,
+      following: undefined
+    })
+    this.#silent.delete(peer)
+    for (const listener of this.#listeners) listener(peer)
+    const timer = setTimeout(() => {
+      this.#timers.delete(timer)
+      this.#welcome(peer)
+    }, Math.random() * JOIN_JITTER_MS)
+    this.#timers.add(timer)
+  }
+
+  left(peer: string): void {
+    this.#states.get(peer)?.following?.abort()
+    this.#states.delete(peer)
+  }
+
+  upkeep(): void {
+    const now = this.#components.now()
+    for (const [peer, state] of this.#states) {
+      const isDue = now - state.freshAt >= FRESH_MS - UPKEEP_MS && now - state.triedAt >= UPKEEP_MS
+      if (state.isMute) continue
+      if (isDue) this.#welcome(peer)
+      if (this.#followers > 0) this.#followPeer(peer)
+    }
+  }
+
+  onJoin(listener: (peer: string) => void): () => void {
+    this.#listeners.add(listener)
+    return () => this.#listeners.delete(listener)
+  }
+
+  async stop(): Promise<void> {
+    this.#stopping.abort()
+    for (const timer of this.#timers) clearTimeout(timer)
+    for (const { following } of this.#states.values()) following?.abort()
+    await Promise.allSettled(this.#work)
+  }
+
+  #welcome(peer: string): void {
+    this.#background((signal) => this.#sync(peer, signal))
+    if (this.#followers > 0) this.#followPeer(peer)
+    if (this.#givers() < SNAPSHOT_GIVERS) this.#background((signal) => this.#takeSnapshot(peer, signal))
+  }
+
+  /** Holds a watch at the peer; when it breaks, the next upkeep opens another. */
+  #followPeer(peer: string): void {
+    const state = this.#states.get(peer)
+    if (state === undefined || state.following !== undefined || this.#stopping.signal.aborted) return
+    const following = new AbortController()
+    state.following = following
+    const task = this.#components.puller
+      .follow(peer, {}, { signal: following.signal })
+      .catch((err: unknown) => {
+        this.#outcomeOf(peer, err)
+      })
+      .finally(() => {
+        state.following = undefined
+        this.#work.delete(task)
+      })
+    this.#work.add(task)
+  }
+
+  /** Takes over all records of a peer, and lets go of those it doesn't give any more. */
+  async #sync(peer: string, signal: AbortSignal): Promise<void> {
+    const { cache, now, puller } = this.#components
+    const state = this.#states.get(peer)
+    if (state === undefined) return
+    state.triedAt = now()
+    const before = cache.ofPeer(peer)
+    const given = new Set<string>()
+    try {
+      const onRecord = ({ record }: SignedRecord) => given.add(record.id)
+      await puller.pull(peer, {}, { signal, source: 'peer', timeoutMs: SYNC_TIMEOUT_MS, onRecord })
+    } catch (err) {
+      this.#outcomeOf(peer, err)
+      return
+    }
+    for (const signed of before) {
+      const { id } = signed.record
+      // One that was replaced meanwhile is newer than the answer.
+      if (!given.has(id) && cache.get(id) === signed) cache.forget(id)
+    }
+    state.freshAt = now()
+  }
+
+  async #takeSnapshot(peer: string, signal: AbortSignal): Promise<void> {
+    const state = this.#states.get(peer)
+    if (state === undefined || state.gaveSnapshot || this.#givers() >= SNAPSHOT_GIVERS) return
+    const { hints, onHint, puller } = this.#components
+    try {
+      for (const hint of await puller.hints(peer, { signal, limit: MAX_SNAPSHOT_HINTS })) {
+        if (hints.put({ hint, giver: peer }) === 'new') onHint(hint, peer)
+      }
+    } catch {
+      // Another one is asked instead, when it joins or with the next upkeep.
+      return
+    }
+    state.gaveSnapshot = true
+  }
+
+  #givers(): number {
+    return this.#states.values().reduce((count, { gaveSnapshot }) => count + (gaveSnapshot ? 1 : 0), 0)
+  }
+
+  #outcomeOf(peer: string, err: unknown): Outcome {
+    const { code } = MeshError.from(err)
+    if (code === 'UNREACHABLE') return 'gone'
+    if (code === 'FORBIDDEN') return 'answered'
+    if (code !== 'UNSUPPORTED_VERSION') return 'silent'
+    const state = this.#states.get(peer)
+    if (state !== undefined) state.isMute = true
+    return 'answered'
+  }
+
+  #background(work: (signal: AbortSignal) => Promise<void>, done = () => {}): void {
+    const { signal } = this.#stopping
+    const task = this.#lane
+      .run(() => work(signal), signal)
+      .finally(() => {
+        this.#work.delete(task)
+        done()
+      })
+    this.#work.add(task)
+  }
+}
