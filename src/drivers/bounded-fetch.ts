@@ -1,21 +1,23 @@
 import type { Transformer } from 'node:stream/web'
+import { MeshError } from '../errors.ts'
 
 /**
  * A `fetch` whose bodies fail once they are larger than `maxBytes`; a stream of events, once a single event is.
  *
  * @param base what does the fetching
+ * @param onOverflow called when a body is about to fail so, with TOO_LARGE
  */
-export function boundedFetch(base: typeof fetch, maxBytes: number): typeof fetch {
+export function boundedFetch(base: typeof fetch, maxBytes: number, onOverflow: () => void): typeof fetch {
   return async (input, init) => {
     const response = await base(input, init)
     if (response.body === null) return response
     const isStream = response.headers.get('content-type')?.startsWith('text/event-stream') === true
-    const body = response.body.pipeThrough(new TransformStream(bound(maxBytes, isStream)))
+    const body = response.body.pipeThrough(new TransformStream(bound(maxBytes, isStream, onOverflow)))
     return new Response(body, { status: response.status, statusText: response.statusText, headers: response.headers })
   }
 }
 
-function bound(maxBytes: number, isStream: boolean): Transformer<Uint8Array, Uint8Array> {
+function bound(maxBytes: number, isStream: boolean, onOverflow: () => void): Transformer<Uint8Array, Uint8Array> {
   let bytes = 0
   let lineIsEmpty = false
   return {
@@ -28,8 +30,9 @@ function bound(maxBytes: number, isStream: boolean): Transformer<Uint8Array, Uin
         if (byte === NEWLINE && lineIsEmpty) bytes = chunk.length - at - 1
         lineIsEmpty = byte === NEWLINE
       }
-      if (bytes > maxBytes) throw new Error('the response is larger than the limit')
-      controller.enqueue(chunk)
+      if (bytes <= maxBytes) return controller.enqueue(chunk)
+      onOverflow()
+      throw new MeshError('TOO_LARGE', "the agent's answer is larger than the limit")
     }
   }
 }

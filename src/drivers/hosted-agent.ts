@@ -2,6 +2,7 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import ms from 'ms'
 import type { Caller } from '../auth/index.ts'
 import { MeshError, throwIfAborted } from '../errors.ts'
+import { MAX_NAME_LENGTH } from '../registry/constants.ts'
 import type { AgentDefinition, AgentDescription } from '../registry/index.ts'
 import type { SignedRecord } from '../registry/messages.ts'
 import { abortable } from './abortable.ts'
@@ -159,7 +160,7 @@ export class HostedAgent {
   async #connect(): Promise<Live> {
     const driver = this.#driver
     if (driver === undefined) throw new MeshError('INVALID_ARGUMENT', `there is no driver ${this.definition.driver}`)
-    const { connectTimeoutMs, log } = this.#host
+    const { connectTimeoutMs } = this.#host
     const { name, config } = this.definition
     const fate: Fate = { changed: false }
     const connecting = new AbortController()
@@ -175,8 +176,7 @@ export class HostedAgent {
           agent: name,
           signal,
           onChange: () => this.#changed(fate),
-          onLost: (reason, detail) => this.#lost(fate, { reason, detail }),
-          log: (text) => log(`${name}: ${text}`)
+          onLost: (reason, detail) => this.#lost(fate, { reason, detail })
         }),
         signal
       )
@@ -226,7 +226,7 @@ export class HostedAgent {
     this.#retryAt = undefined
     this.#upSince = this.#host.clock()
     this.#health = setInterval(() => this.#check(live), this.#host.healthIntervalMs).unref()
-    this.#tell('announce')
+    this.#announce()
     if (live.fate.changed) this.#changed(live.fate)
     return record
   }
@@ -248,7 +248,7 @@ export class HostedAgent {
   async #publish(live: Live): Promise<SignedRecord> {
     const before = this.#host.registry.record(this.definition.name)?.record.seq
     const record = await this.#sign(live)
-    if (record.record.seq !== before) this.#tell('announce')
+    if (record.record.seq !== before) this.#announce()
     return record
   }
 
@@ -365,6 +365,15 @@ export class HostedAgent {
     } catch (err) {
       this.#host.log(`${this.definition.name}: closing failed: ${textOf(err)}`)
     }
+  }
+
+  #announce(): void {
+    const { name } = this.definition
+    for (const refused of this.#host.registry.refused(name)) {
+      const capability = `${refused.kind} ${JSON.stringify(refused.name.slice(0, MAX_NAME_LENGTH))}`
+      this.#host.log(`${name}: its ${capability} is not offered: ${refused.error.message}`)
+    }
+    this.#tell('announce')
   }
 
   // The mesh hears of it when it can; the record is what counts.

@@ -51,8 +51,6 @@ export interface DriverContext {
    * @param detail what only the owner may read, such as the last lines on stderr
    */
   readonly onLost: (reason: string, detail?: string) => void
-  /** Tells the owner what the driver had to leave out or put up with. */
-  readonly log: (text: string) => void
 }
 
 /** A live agent. */

@@ -1,11 +1,9 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { Client, StreamableHTTPClientTransport } from '@modelcontextprotocol/client'
 import { abortError, MeshError } from '../errors.ts'
-import { boundedFetch } from './bounded-fetch.ts'
-import { CLOSE_GRACE_MS, CONNECT_TIMEOUT_MS, HEALTH_TIMEOUT_MS, MAX_MCP_MESSAGE_BYTES } from './constants.ts'
+import { CLOSE_GRACE_MS, CONNECT_TIMEOUT_MS, HEALTH_TIMEOUT_MS } from './constants.ts'
 import { HttpTransport } from './http-transport.ts'
 import type { AgentConnection, DriverContext } from './index.ts'
-import { callError } from './mcp-errors.ts'
 import { createClient, McpSession } from './mcp-session.ts'
 
 /**
@@ -20,10 +18,7 @@ export async function openHttp(
 ): Promise<AgentConnection> {
   const { signal } = context
   const client = createClient()
-  const transport = new HttpTransport(url, {
-    requestInit: { headers },
-    fetch: boundedFetch(fetch, MAX_MCP_MESSAGE_BYTES)
-  })
+  const transport = new HttpTransport(url, headers)
   const stop = () => void transport.close() // Ends its requests; the handshake then fails.
   signal.addEventListener('abort', stop, { once: true })
   try {
@@ -33,8 +28,7 @@ export async function openHttp(
   } catch (err) {
     await transport.close()
     if (signal.aborted) throw abortError(signal)
-    const { message } = callError(err, signal)
-    throw new MeshError('AGENT_UNAVAILABLE', `no MCP server answers at ${url.href}: ${message}`, { cause: err })
+    throw new MeshError('AGENT_UNAVAILABLE', `no MCP server answers at ${url.href}: ${rootOf(err)}`, { cause: err })
   } finally {
     signal.removeEventListener('abort', stop)
   }
@@ -72,4 +66,11 @@ function watched(transport: StreamableHTTPClientTransport, client: Client, conte
       })
   }
   return session
+}
+
+/** What `fetch` and the SDK have wrapped: `connect ECONNREFUSED 127.0.0.1:3000`. */
+function rootOf(err: unknown): string {
+  let root = err
+  while (root instanceof Error && root.cause instanceof Error) root = root.cause
+  return root instanceof Error ? root.message : String(root)
 }

@@ -3,8 +3,7 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import { Client, type JsonSchemaValidator, type McpSubscription, type Tool } from '@modelcontextprotocol/client'
 import pRetry from 'p-retry'
 import { MeshError } from '../errors.ts'
-import { MAX_DESCRIPTION_LENGTH } from '../registry/constants.ts'
-import type { AgentDescription, CapabilityDefinition } from '../registry/index.ts'
+import type { AgentDescription } from '../registry/index.ts'
 import type { CapabilityKind } from '../registry/messages.ts'
 import * as limits from './constants.ts'
 import type { AgentConnection, DriverContext, InvokeContext } from './index.ts'
@@ -62,9 +61,9 @@ export class McpSession implements AgentConnection {
     this.#tools = new Map(tools.map((tool) => [tool.name, { name: tool.name, inputSchema: tool.inputSchema }]))
     const description = server?.description ?? server?.title ?? this.#client.getInstructions()
     return {
-      ...(description === undefined ? {} : { description: description.slice(0, MAX_DESCRIPTION_LENGTH) }),
+      ...(description === undefined ? {} : { description }),
       version,
-      capabilities: tools.flatMap((tool) => this.#capability(tool, version))
+      capabilities: tools.map((tool) => toolCapability(tool, version))
     }
   }
 
@@ -127,15 +126,6 @@ export class McpSession implements AgentConnection {
     }
   }
 
-  #capability(tool: Tool, version: string): CapabilityDefinition[] {
-    try {
-      return [toolCapability(tool, version)]
-    } catch (err) {
-      this.#context.log(`left out the tool ${JSON.stringify(tool.name.slice(0, 128))}: ${MeshError.from(err).message}`)
-      return []
-    }
-  }
-
   get #announcesChanges(): boolean {
     return this.#client.getServerCapabilities()?.tools?.listChanged === true
   }
@@ -152,7 +142,7 @@ export class McpSession implements AgentConnection {
     this.#client.setNotificationHandler('notifications/tools/list_changed', () => this.#context.onChange())
     if (this.#client.getProtocolEra() !== 'modern') return
     this.#listen(this.#ended.signal).catch((err: unknown) => {
-      if (!this.#ended.signal.aborted) this.#context.log(`changes of its tools go unseen: ${String(err)}`)
+      if (!this.#ended.signal.aborted) this.#context.onLost('its changes cannot be followed', String(err))
     })
   }
 

@@ -2,9 +2,8 @@ import type { Tool } from '@modelcontextprotocol/client'
 import coerce from 'semver/functions/coerce.js'
 import valid from 'semver/functions/valid.js'
 import { MeshError } from '../errors.ts'
-import { MAX_DESCRIPTION_LENGTH } from '../registry/constants.ts'
 import type { CapabilityDefinition } from '../registry/index.ts'
-import { type Capability, capabilityName } from '../registry/messages.ts'
+import type { Capability } from '../registry/messages.ts'
 import { MAX_ERROR_TEXT_BYTES, MAX_SCHEMA_DEPTH } from './constants.ts'
 
 type Schema = Exclude<Capability['input'], boolean | undefined>
@@ -18,15 +17,13 @@ export function toSemver(version: string | undefined): string {
 /**
  * A tool as a capability. Its output is the whole result of `tools/call`, so that nothing a server says gets lost.
  *
- * @throws {MeshError} INVALID_ARGUMENT, INVALID_SCHEMA when the mesh has no way to offer it
+ * What the mesh can't offer, such as a name with a blank, is for the registry to refuse.
  */
 export function toolCapability(tool: Tool, version: string): CapabilityDefinition {
-  const name = capabilityName.safeParse(tool.name)
-  if (!name.success) throw new MeshError('INVALID_ARGUMENT', 'its name is not one that a capability may have')
-  const description = (tool.description ?? tool.title ?? tool.annotations?.title)?.slice(0, MAX_DESCRIPTION_LENGTH)
+  const description = tool.description ?? tool.title ?? tool.annotations?.title
   return {
     kind: 'tool',
-    name: name.data,
+    name: tool.name,
     version,
     ...(description === undefined ? {} : { description }),
     input: tool.inputSchema,
@@ -67,7 +64,7 @@ const NAMED = new Set(['properties', 'patternProperties', '$defs', 'definitions'
 const POINTERS = new Set(['$ref', '$dynamicRef'])
 
 function moved(schema: unknown, base: string, depth: number): unknown {
-  if (depth > MAX_SCHEMA_DEPTH) throw new MeshError('INVALID_SCHEMA', 'its output schema is too deep')
+  if (depth > MAX_SCHEMA_DEPTH) return schema // The registry refuses what is that deep.
   if (Array.isArray(schema)) return schema.map((item) => moved(item, base, depth + 1))
   if (typeof schema !== 'object' || schema === null) return schema
   // A nested document: its pointers are its own. (`#name` is how draft-07 writes an anchor.)
