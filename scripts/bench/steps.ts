@@ -1,5 +1,173 @@
-import type { BenchContext, BenchOutcome } from './result.ts'
+/**
+ * The bench `steps`: what each step of a call costs apart from the transport, by running the real functions in this
+ * process. Small functions in a loop are at their best here; in a call they run colder.
+ */
+import { mkdirSync } from 'node:fs'
+import { join } from 'node:path'
+import type { Connection } from '@libp2p/interface'
+import type * as auth from '../../src/auth/index.ts'
+import type * as identity from '../../src/identity/index.ts'
+import type * as product from '../../src/index.ts'
+import type * as policy from '../../src/policy/index.ts'
+import type * as schema from '../../src/schema/index.ts'
+import type * as wire from '../../src/wire/index.ts'
+import { built } from './built.ts'
+import { median } from './measure.ts'
+import { checkEcho, MESSAGE_BYTES, MESSAGE_SCHEMA, nthMessage } from './payload.ts'
+import type { BenchContext, BenchOutcome, Result } from './result.ts'
 
-export async function benchSteps(_context: BenchContext): Promise<BenchOutcome> {
-  return { results: [], skipped: [] }
+const BATCHES = 7
+const BATCH_MS = 60
+const WARM_MS = 150
+/** Below the audit log's limit for what waits to be written. */
+const AUDIT_ROWS = 50_000
+
+interface Step {
+  readonly what: string
+  readonly run: () => unknown
+}
+
+export async function benchSteps(context: BenchContext): Promise<BenchOutcome> {
+  const folder = join(context.folder, 'steps')
+  mkdirSync(folder)
+  const results: Result[] = []
+  for (const step of [...(await jsonSteps()), ...(await guardSteps(folder)), ...(await schemaSteps())]) {
+    context.progress(`steps: ${step.what}`)
+    results.push(resultOf(step.what, measureStep(step.run)))
+  }
+  context.progress('steps: audit')
+  results.push(...(await auditResults(folder)))
+  context.progress('steps: a call within one node')
+  results.push(await localCallResult(folder))
+  return { results, skipped: [] }
+}
+
+async function jsonSteps(): Promise<Step[]> {
+  const { parseJson, encodeBatch } = await built<typeof wire>('wire/index.js')
+  const message = nthMessage(0)
+  const text = JSON.stringify(message)
+  const bytes = Buffer.from(text)
+  const batch = Array.from({ length: 16 }, () => text)
+  return [
+    { what: 'JSON: read a frame, guarded', run: () => parseJson(bytes) },
+    { what: 'JSON: read a frame, JSON.parse alone', run: () => JSON.parse(bytes.toString()) },
+    { what: 'JSON: write a message', run: () => JSON.stringify(message) },
+    { what: 'frames: 16 messages to one buffer', run: () => encodeBatch(batch) }
+  ]
+}
+
+async function guardSteps(folder: string): Promise<Step[]> {
+  const { createAuth } = await built<typeof auth>('auth/index.js')
+  const { openPolicy } = await built<typeof policy>('policy/index.js')
+  const { loadIdentity } = await built<typeof identity>('identity/index.js')
+  const { peerId } = await loadIdentity({ path: join(folder, 'caller.key') })
+  // All that authentication reads of a connection.
+  const connection = { remotePeer: peerId, encryption: '/noise' } as Connection
+  const guard = createAuth()
+  const caller = guard.callerOf(connection)
+  const rules = await openPolicy({ path: join(folder, 'policy.json') })
+  await rules.put([{ id: 'bench', effect: 'allow', who: '*', act: '*.call', res: 'tool:bench/*' }])
+  const question = { caller, action: 'tool.call', resource: 'tool:bench/bench.echo' }
+  if (rules.decide(question).effect !== 'allow') throw new Error('the rule of the bench does not allow it')
+  return [
+    { what: 'auth: the caller of a connection', run: () => guard.callerOf(connection) },
+    { what: 'policy: a decision', run: () => rules.decide(question) },
+    { what: 'policy: the first decision for a caller', run: () => rules.decide({ ...question, caller: { ...caller } }) }
+  ]
+}
+
+async function schemaSteps(): Promise<Step[]> {
+  const { compileSchema, createValidationPool } = await built<typeof schema>('schema/index.js')
+  const pool = createValidationPool()
+  const validator = await compileSchema(MESSAGE_SCHEMA, pool)
+  await pool.stop()
+  const message = nthMessage(0)
+  if (validator.validate(message) !== undefined) throw new Error('a message of the bench does not fit its schema')
+  return [{ what: 'schema: check a message (a call does it twice)', run: () => validator.validate(message) }]
+}
+
+async function auditResults(folder: string): Promise<Result[]> {
+  const { openAuditLog } = await built<typeof policy>('policy/index.js')
+  const log = await openAuditLog({ path: join(folder, 'audit.ndjson') })
+  const row = JSON.stringify({
+    peer: nthMessage(0).from,
+    act: 'tool.call',
+    res: 'tool:bench/bench.echo',
+    effect: 'allow'
+  })
+  const cpu = process.cpuUsage()
+  const began = performance.now()
+  for (let i = 0; i < AUDIT_ROWS; i++) log.append(row)
+  const appendedMs = performance.now() - began
+  await log.close()
+  const { user, system } = process.cpuUsage(cpu)
+  return [
+    resultOf('audit: queue a row', [(appendedMs * 1000) / AUDIT_ROWS]),
+    resultOf('audit: a row in all, chained and written', [(user + system) / AUDIT_ROWS])
+  ]
+}
+
+/** Everything but the network: dispatch, policy and its audit, both schemas, the function. */
+async function localCallResult(folder: string): Promise<Result> {
+  const { createNode } = await built<typeof product>('index.js')
+  const node = await createNode({ home: join(folder, 'node'), listen: ['/ip4/127.0.0.1/tcp/0'], lan: false })
+  await node.start()
+  try {
+    const echo = {
+      name: 'bench.echo',
+      input: MESSAGE_SCHEMA,
+      output: MESSAGE_SCHEMA,
+      handler: (input: unknown) => input
+    }
+    await node.agents.add({ name: 'bench', allow: 'any', capabilities: [echo] })
+    const message = nthMessage(0)
+    const batch = async (ms: number): Promise<number> => {
+      const began = performance.now()
+      let calls = 0
+      while (performance.now() < began + ms) {
+        for (let i = 0; i < 100; i++) checkEcho(message, await node.call(`${node.id}/bench`, 'bench.echo', message))
+        calls += 100
+      }
+      return ((performance.now() - began) * 1000) / calls
+    }
+    await batch(WARM_MS * 2)
+    const micros: number[] = []
+    for (let i = 0; i < BATCHES; i++) micros.push(await batch(BATCH_MS))
+    return resultOf('a call within one node, from call() to its result', micros)
+  } finally {
+    await node.stop()
+  }
+}
+
+/** Keeps the compilers from leaving out what nobody looks at. */
+let sink: unknown
+
+/** @returns microseconds of one run, of each batch */
+function measureStep(run: () => unknown): number[] {
+  const batch = (ms: number): number => {
+    const began = performance.now()
+    let runs = 0
+    while (performance.now() < began + ms) {
+      for (let i = 0; i < 256; i++) sink = run()
+      runs += 256
+    }
+    return ((performance.now() - began) * 1000) / runs
+  }
+  batch(WARM_MS)
+  const micros = Array.from({ length: BATCHES }, () => batch(BATCH_MS))
+  if (sink instanceof Promise) throw new Error('a step that waits cannot be measured like this')
+  return micros
+}
+
+function resultOf(what: string, micros: readonly number[]): Result {
+  return {
+    bench: 'steps',
+    system: 'pryx-mesh',
+    inFlight: 1,
+    bytes: MESSAGE_BYTES,
+    perSecond: 1e6 / median(micros),
+    p50Ms: median(micros) / 1000,
+    p99Ms: Math.max(...micros) / 1000,
+    what
+  }
 }

@@ -21,9 +21,9 @@ const CHARTS: readonly Chart[] = [
     title: 'Time of a find',
     unit: 'ms',
     lines: [
-      { label: 'to the first, p50', value: (r) => r.firstP50Ms },
-      { label: 'to the first, p95', value: (r) => r.firstP95Ms },
-      { label: 'to all, p95', value: (r) => r.allP95Ms }
+      { label: 'first, p50', value: (r) => r.firstP50Ms },
+      { label: 'first, p95', value: (r) => r.firstP95Ms },
+      { label: 'all, p95', value: (r) => r.allP95Ms }
     ]
   },
   {
@@ -38,7 +38,7 @@ const CHARTS: readonly Chart[] = [
   {
     title: 'Recall',
     unit: '%',
-    from: 95,
+    from: 96,
     to: 100,
     lines: [
       { label: 'settled mesh', value: (r) => r.recall * 100 },
@@ -52,7 +52,7 @@ const CHARTS: readonly Chart[] = [
   },
   {
     title: 'Connections, hops',
-    unit: 'per node · to the nearest owner',
+    unit: 'of a node, to an owner',
     lines: [
       { label: 'connections', value: (r) => r.connectionsPerNode },
       { label: 'hops, p95', value: (r) => r.hopsP95 }
