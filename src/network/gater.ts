@@ -8,7 +8,6 @@ import {
   MAX_TRACKED_IPS
 } from './constants.ts'
 import { isLoopback, networkOf } from './ip.ts'
-import { cutOnAbort } from './websockets.ts'
 
 interface Network {
   pending: number
@@ -32,7 +31,6 @@ export function createGater(clock: () => number): ConnectionGater {
 
   return {
     denyInboundConnection(connection) {
-      cutOnAbort(connection)
       const host = hostOf(connection)
       if (host === undefined || isLoopback(host)) return false
       const network = networkFor(networkOf(host))
@@ -50,10 +48,6 @@ export function createGater(clock: () => number): ConnectionGater {
       admission.isOpen = true
       admission.network.pending--
       admission.network.open++
-      return false
-    },
-    denyOutboundEncryptedConnection(_peer, connection) {
-      cutOnAbort(connection)
       return false
     }
   }

@@ -9,7 +9,7 @@
  * Each transport, listener and connection is changed on its own instance; one of another shape stays as it is.
  */
 import type { Server, Socket } from 'node:net'
-import type { Listener, MultiaddrConnection, Transport } from '@libp2p/interface'
+import type { Listener, MultiaddrConnection, Transport, Upgrader, UpgraderOptions } from '@libp2p/interface'
 import { type WebSocketsComponents, webSockets } from '@libp2p/websockets'
 import type { Multiaddr } from '@multiformats/multiaddr'
 import { multiaddrToUri } from '@multiformats/multiaddr-to-uri'
@@ -45,20 +45,15 @@ export function boundedWebSockets(): (components: WebSocketsComponents) => Trans
     const transport = create(components)
     if (isWebSocketTransport(transport)) transport._connect = (address, { signal }) => connect(address, signal)
     const createListener = transport.createListener.bind(transport)
+    const dial = transport.dial.bind(transport)
+    transport.dial = (address, options) => dial(address, { ...options, upgrader: cuttable(options.upgrader) })
     transport.createListener = (options) => {
-      const listener = createListener(options)
+      const listener = createListener({ ...options, upgrader: cuttable(options.upgrader) })
       if (isWebSocketListener(listener)) boundListener(listener)
       return listener
     }
     return transport
   }
-}
-
-/** Makes abort of a WebSocket connection cut it off; other connections are left alone. */
-export function cutOnAbort(connection: MultiaddrConnection): void {
-  if (!isWebSocketConnection(connection)) return
-  const { websocket } = connection
-  connection.sendReset = () => websocket.terminate()
 }
 
 /** True when the transport has the internals relied on here. */
@@ -76,6 +71,23 @@ export function isWebSocketListener(listener: Listener): listener is WebSocketLi
 export function isWebSocketConnection(connection: MultiaddrConnection): connection is WebSocketConnection {
   const { websocket, sendReset } = connection as Partial<WebSocketConnection>
   return typeof websocket?.terminate === 'function' && typeof sendReset === 'function'
+}
+
+/** An upgrader that first gives each connection an abort that cuts it off. */
+function cuttable(upgrader: Upgrader): Upgrader {
+  const prepare = <T extends MultiaddrConnection>(connection: T): T => {
+    if (isWebSocketConnection(connection)) {
+      const { websocket } = connection
+      connection.sendReset = () => websocket.terminate()
+    }
+    return connection
+  }
+  return Object.assign(Object.create(upgrader) as Upgrader, {
+    upgradeInbound: (connection: MultiaddrConnection, options: UpgraderOptions) =>
+      upgrader.upgradeInbound(prepare(connection), options),
+    upgradeOutbound: (connection: MultiaddrConnection, options: UpgraderOptions) =>
+      upgrader.upgradeOutbound(prepare(connection), options)
+  })
 }
 
 async function connect(address: Multiaddr, signal: AbortSignal | undefined): Promise<WebSocket> {
