@@ -7,7 +7,7 @@ import { type CheckSchema, capabilityDigest } from './record.ts'
 import { visibleSchema, visibleText } from './text.ts'
 
 /** What a record says, apart from when. */
-export type RecordContent = Omit<AgentRecord, 'seq' | 'issuedAt' | 'expiresAt'>
+type RecordContent = Omit<AgentRecord, 'seq' | 'issuedAt' | 'expiresAt'>
 
 export interface Offer {
   readonly content: RecordContent

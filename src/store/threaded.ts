@@ -38,7 +38,9 @@ export async function openThreaded(init: WorkerInit): Promise<Store> {
 
 /** The compiler renames imports from `.ts` to `.js`, but not this. */
 function workerUrl(): URL {
-  return new URL(import.meta.url.endsWith('.ts') ? './worker.ts' : './worker.js', import.meta.url)
+  return import.meta.url.endsWith('.ts')
+    ? new URL('./worker.ts', import.meta.url)
+    : new URL('./worker.js', import.meta.url)
 }
 
 async function ready(worker: Worker): Promise<void> {

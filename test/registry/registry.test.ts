@@ -250,6 +250,30 @@ it('of two offers published at once the later one stays', async () => {
   expect(await registry.publish('fs', offering(tool('b')))).toBe(second)
 })
 
+it('of two renewals at once the higher seq stays, though it is ready first', async () => {
+  const identity = createIdentity()
+  const first = Promise.withResolvers<void>()
+  let renewals = 0
+  const sign: typeof identity.sign = async (type, payload) => {
+    const jws = await identity.sign(type, payload)
+    renewals += 1
+    if (renewals === 2) await first.promise
+    return jws
+  }
+  const running = await openRegistry({ identity: { ...identity, sign } })
+  const { registry, store } = running
+  await registry.define(definition('fs'))
+  await registry.publish('fs', offering(tool('a')))
+  running.nowMs += RECORD_RENEW_MS
+  const slow = registry.renew()
+  await registry.renew()
+  first.resolve()
+  await slow
+  const seq = START + RECORD_RENEW_MS + 1
+  expect(registry.record('fs')?.record.seq).toBe(seq)
+  expect(store.get('SELECT seq FROM record_seq')).toEqual({ seq })
+})
+
 it('publishing what is not defined is NOT_FOUND, and a version that is not semver INVALID_ARGUMENT', async () => {
   const { registry } = await openRegistry()
   await expect(registry.publish('fs', offering())).rejects.toMatchObject({ code: 'NOT_FOUND' })
@@ -335,7 +359,8 @@ it('text that cannot be seen is stripped from what models will read, and from no
   await registry.define(definition('fs', { description: `all${hidden} files` }))
   const input = {
     title: `T${hidden}`,
-    properties: { description: { description: `the\npath${hidden}`, enum: [`a${hidden}`] } }
+    properties: { description: { description: `the\npath${hidden}`, enum: [`a${hidden}`] } },
+    const: { title: `b${hidden}` }
   }
   const signed = await registry.publish('fs', offering(tool('read', { description: `Reads${hidden}\ta file`, input })))
   expect(signed.record).toMatchObject({
@@ -343,7 +368,11 @@ it('text that cannot be seen is stripped from what models will read, and from no
     capabilities: [
       {
         description: 'Reads\ta file',
-        input: { title: 'T', properties: { description: { description: 'the\npath', enum: [`a${hidden}`] } } }
+        input: {
+          title: 'T',
+          properties: { description: { description: 'the\npath', enum: [`a${hidden}`] } },
+          const: { title: `b${hidden}` }
+        }
       }
     ]
   })

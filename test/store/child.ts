@@ -4,10 +4,9 @@ import { createInterface } from 'node:readline'
 import { fileURLToPath } from 'node:url'
 import { onTestFinished } from 'vitest'
 
-/** Runs a TypeScript file beside this one; killed when the test has finished. */
-export function runScript(name: string, ...args: string[]): { child: ChildProcess; lines: AsyncIterable<string> } {
-  const script = fileURLToPath(new URL(name, import.meta.url))
-  const child = spawn(process.execPath, [script, ...args], { stdio: ['ignore', 'pipe', 'inherit'] })
+/** Runs a TypeScript file; killed when the test has finished. */
+export function runScript(file: URL, ...args: string[]): { child: ChildProcess; lines: AsyncIterable<string> } {
+  const child = spawn(process.execPath, [fileURLToPath(file), ...args], { stdio: ['ignore', 'pipe', 'inherit'] })
   onTestFinished(() => void child.kill('SIGKILL'))
   return { child, lines: createInterface({ input: child.stdout }) }
 }

@@ -21,7 +21,7 @@ it('a home is locked once per process too', async () => {
 
 it('a second process is refused at once with the pid of the first, and a crash frees the home', async () => {
   const home = await tempFolder()
-  const { child } = runScript('./lock-holder.ts', home)
+  const { child } = runScript(new URL('./lock-holder.ts', import.meta.url), home)
   if (child.stdout === null) throw new Error('no pipe')
   await once(child.stdout, 'data')
   const started = performance.now()

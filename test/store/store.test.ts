@@ -123,7 +123,7 @@ it('all that was acknowledged survives kill -9, ten times over', { timeout: 60_0
   const path = join(await tempFolder(), 'mesh.db')
   const acknowledged: number[] = []
   for (let round = 0; round < 10; round++) {
-    const { child, lines } = runScript('./crash-writer.ts', path, String(round * 1_000_000))
+    const { child, lines } = runScript(new URL('./crash-writer.ts', import.meta.url), path, String(round * 1_000_000))
     const enough = acknowledged.length + 50 + round * 20
     for await (const line of lines) {
       acknowledged.push(Number(line))
