@@ -82,8 +82,7 @@ export class ChildTransport implements Transport {
       throw new MeshError('AGENT_UNAVAILABLE', `${command} can't be started: ${text}`, { cause: err })
     }
     this.#child = child
-    child.on('error', (err) => this.onerror?.(err))
-    child.stdin.on('error', (err) => this.onerror?.(err))
+    for (const each of [child, child.stdin, child.stdout, child.stderr]) each.on('error', (err) => this.onerror?.(err))
     child.stdout.on('data', (chunk: Buffer) => this.#lines.push(chunk))
     child.stderr.on('data', (chunk: Buffer) => {
       this.#stderr = Buffer.concat([this.#stderr, chunk]).subarray(-STDERR_TAIL_BYTES)

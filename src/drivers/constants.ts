@@ -1,8 +1,11 @@
 /** Time for an agent to come up and say what it offers; `npx` may have to install the server first. */
 export const CONNECT_TIMEOUT_MS = 60_000
 
-/** How long a silent stdio server is taken for slow, before it is taken for one that knows no `server/discover`. */
-export const PROBE_TIMEOUT_MS = 10_000
+/**
+ * How long a silent stdio server is taken for slow (`npx` at work), before it is taken for one that doesn't know
+ * `server/discover`. A server of 2026 that is slower than that comes up at the next attempt only.
+ */
+export const PROBE_TIMEOUT_MS = 20_000
 
 /** Time for an agent to say again what it offers. */
 export const DESCRIBE_TIMEOUT_MS = 30_000
@@ -25,6 +28,9 @@ export const MAX_STARTING = 8
 
 /** From SIGTERM to SIGKILL; also the time for an HTTP server to end our session. */
 export const CLOSE_GRACE_MS = 2_000
+
+/** The most that a driver may take to close, whoever wrote it. */
+export const CLOSE_TIMEOUT_MS = 10_000
 
 /** After its process has ended, for what is left in the pipes. */
 export const DRAIN_MS = 500

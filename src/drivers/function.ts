@@ -1,6 +1,6 @@
 import { z } from 'zod'
+import type { FunctionCapability, Handler } from '../agents.ts'
 import { MeshError } from '../errors.ts'
-import type { FunctionCapability, Handler } from '../node.ts'
 import { MAX_CAPABILITIES } from '../registry/constants.ts'
 import type { AgentDescription, CapabilityDefinition } from '../registry/index.ts'
 import { agentRecord, type CapabilityKind, capability } from '../registry/messages.ts'

@@ -3,12 +3,13 @@ import ms from 'ms'
 import type { Caller } from '../auth/index.ts'
 import { MeshError, throwIfAborted } from '../errors.ts'
 import { MAX_NAME_LENGTH } from '../registry/constants.ts'
-import type { AgentDefinition, AgentDescription } from '../registry/index.ts'
+import type { AgentDefinition } from '../registry/index.ts'
 import type { SignedRecord } from '../registry/messages.ts'
 import { abortable } from './abortable.ts'
 import { DESCRIBE_DELAY_MS, DESCRIBE_TIMEOUT_MS, STABLE_AFTER_MS } from './constants.ts'
 import type { HostComponents, HostInit } from './host.ts'
 import type { AgentConnection, AgentState, AgentStatus, Driver } from './index.ts'
+import { close, connectLive, type Live, textOf } from './live.ts'
 
 /** What a hosted agent needs of its host. */
 export interface Surroundings extends Required<Omit<HostComponents, 'drivers'>>, Required<HostInit> {
@@ -16,16 +17,14 @@ export interface Surroundings extends Required<Omit<HostComponents, 'drivers'>>,
   readonly inTurn: <T>(name: string, task: () => Promise<T>) => Promise<T>
 }
 
-/** One connection and what became of it. */
-interface Live {
-  readonly connection: AgentConnection
-  description: AgentDescription
-  readonly fate: Fate
-}
-
+/** What has become of a connection, also before it is used. */
 interface Fate {
   lost?: Trouble
   changed: boolean
+}
+
+interface Connected extends Live {
+  readonly fate: Fate
 }
 
 /** Why an agent is down; the detail is for its owner only. */
@@ -34,6 +33,8 @@ interface Trouble {
   readonly detail?: string | undefined
 }
 
+const STOPPED: Trouble = { reason: 'it was stopped' }
+
 /** The life of one agent: connecting, up, lost, reconnecting, ended. */
 export class HostedAgent {
   definition: AgentDefinition
@@ -41,13 +42,15 @@ export class HostedAgent {
   readonly #host: Surroundings
   readonly #life = new AbortController()
   #state: AgentState = 'starting'
-  #trouble: Trouble | undefined
+  #trouble = STOPPED
   #retryAt: number | undefined
   #attempt = 0
   /** Not up yet, and somebody waits for that. */
   #isNew = false
+  /** What is to take its place, while that comes up. */
+  #successor: HostedAgent | undefined
   #upSince = 0
-  #live: Live | undefined
+  #live: Connected | undefined
   #health: NodeJS.Timeout | undefined
   #refresh: NodeJS.Timeout | undefined
 
@@ -80,7 +83,7 @@ export class HostedAgent {
       await this.#host.registry.define(this.#stored(this.definition))
       return await this.#goLive(live)
     } catch (err) {
-      await this.#close(live)
+      await close(live.connection)
       await this.#host.registry.remove(this.definition.name)
       throw err
     }
@@ -89,8 +92,7 @@ export class HostedAgent {
   /** For a stored one: never fails, but goes on trying. */
   async start(): Promise<void> {
     try {
-      if (this.#driver === undefined)
-        throw new MeshError('INVALID_ARGUMENT', `there is no driver ${this.definition.driver}`)
+      if (this.#driver === undefined) throw noDriver(this.definition)
       this.definition = { ...this.definition, config: this.#driver.parse(this.definition.config) }
     } catch (err) {
       this.#giveUp({ reason: 'its configuration is not usable', detail: textOf(err) })
@@ -106,18 +108,27 @@ export class HostedAgent {
   /** Takes the place of `old` once it is up itself. */
   async replace(old: HostedAgent): Promise<SignedRecord> {
     this.#isNew = true
-    const live = await this.#connect()
+    old.#successor = this
+    const wasUp = old.#state === 'up'
+    const record = await this.#displace(old)
+    await old.stop()
+    if (!wasUp) this.#host.emit('agent:up', { agent: this.#id })
+    return record
+  }
+
+  async #displace(old: HostedAgent): Promise<SignedRecord> {
     try {
-      await this.#host.registry.define(this.#stored(this.definition))
-      const record = await this.#goLive(live)
-      const wasUp = old.#state === 'up'
-      await old.stop()
-      if (!wasUp) this.#host.emit('agent:up', { agent: this.#id })
-      return record
-    } catch (err) {
-      await this.#close(live)
-      await old.#restore()
-      throw err
+      const live = await this.#connect()
+      try {
+        await this.#host.registry.define(this.#stored(this.definition))
+        return await this.#goLive(live)
+      } catch (err) {
+        await close(live.connection)
+        await old.#restore()
+        throw err
+      }
+    } finally {
+      old.#successor = undefined
     }
   }
 
@@ -143,66 +154,41 @@ export class HostedAgent {
     await registry.remove(this.definition.name)
   }
 
-  /** Ends what goes on in the background, so that nobody has to wait for it; a first connect is left alone. */
+  /** Ends the attempts to bring it up again, so that nobody has to wait for them. */
   abandon(): void {
-    if (this.#isNew) return
-    this.#life.abort(new MeshError('CANCELLED', `the agent ${this.definition.name} was ended`))
+    if (!this.#isNew && this.#state !== 'up') this.#end()
   }
 
   /** Ends the agent and keeps what is known of it. */
   async stop(): Promise<void> {
-    this.#isNew = false
-    this.abandon()
-    const live = this.#leave({ reason: 'it was stopped' })
-    if (live !== undefined) await this.#close(live)
+    this.#end()
+    const live = this.#leave(STOPPED)
+    await Promise.all([live && close(live.connection), this.#successor?.stop()])
   }
 
-  async #connect(): Promise<Live> {
+  #end(): void {
+    this.#life.abort(new MeshError('CANCELLED', `the agent ${this.definition.name} was ended`))
+  }
+
+  async #connect(): Promise<Connected> {
     const driver = this.#driver
-    if (driver === undefined) throw new MeshError('INVALID_ARGUMENT', `there is no driver ${this.definition.driver}`)
-    const { connectTimeoutMs } = this.#host
+    if (driver === undefined) throw noDriver(this.definition)
     const { name, config } = this.definition
     const fate: Fate = { changed: false }
-    const connecting = new AbortController()
-    const late = new MeshError('AGENT_UNAVAILABLE', `the agent ${name} did not come up within ${ms(connectTimeoutMs)}`)
-    const timer = setTimeout(() => connecting.abort(late), connectTimeoutMs)
-    const giveUp = () => connecting.abort(this.#life.signal.reason)
-    this.#life.signal.addEventListener('abort', giveUp, { once: true })
-    const { signal } = connecting
     try {
-      if (this.#life.signal.aborted) giveUp()
-      const connection = await this.#await(
-        driver.connect(config, {
-          agent: name,
-          signal,
-          onChange: () => this.#changed(fate),
-          onLost: (reason, detail) => this.#lost(fate, { reason, detail })
-        }),
-        signal
-      )
-      const live = { connection, fate, description: { version: '0.0.0', capabilities: [] } }
-      try {
-        return { ...live, description: await abortable(connection.describe({ signal }), signal) }
-      } catch (err) {
-        await this.#close(live)
-        throw err
-      }
+      const live = await connectLive({
+        driver,
+        name,
+        config,
+        signal: this.#life.signal,
+        timeoutMs: this.#host.connectTimeoutMs,
+        onChange: () => this.#changed(fate),
+        onLost: (reason, detail) => this.#lost(fate, { reason, detail })
+      })
+      return { ...live, fate }
     } catch (err) {
-      throw err instanceof MeshError
-        ? err
-        : new MeshError('AGENT_UNAVAILABLE', `the agent ${name} did not come up: ${textOf(err)}`, { cause: err })
-    } finally {
-      clearTimeout(timer)
-      this.#life.signal.removeEventListener('abort', giveUp)
+      throw fate.lost === undefined ? err : this.#gone(fate.lost)
     }
-  }
-
-  /** A driver that heeds no signal may still connect later: then nobody wants it any more. */
-  #await(connecting: Promise<AgentConnection>, signal: AbortSignal): Promise<AgentConnection> {
-    return abortable(connecting, signal).catch((err: unknown) => {
-      connecting.then((connection) => connection.close()).catch(() => {})
-      throw err
-    })
   }
 
   async #bringUp(): Promise<void> {
@@ -210,19 +196,20 @@ export class HostedAgent {
     try {
       await this.#host.inTurn(this.definition.name, () => this.#goLive(live))
     } catch (err) {
-      await this.#close(live)
+      await close(live.connection)
       throw err
     }
     this.#host.emit('agent:up', { agent: this.#id })
   }
 
   /** In its turn: publishes, and from then on serves. */
-  async #goLive(live: Live): Promise<SignedRecord> {
-    const record = await this.#sign(live)
+  async #goLive(live: Connected): Promise<SignedRecord> {
+    throwIfAborted(this.#life.signal)
+    const record = await this.#host.registry.publish(this.definition.name, live.description)
+    this.#ensureThere(live.fate)
     this.#isNew = false
     this.#live = live
     this.#state = 'up'
-    this.#trouble = undefined
     this.#retryAt = undefined
     this.#upSince = this.#host.clock()
     this.#health = setInterval(() => this.#check(live), this.#host.healthIntervalMs).unref()
@@ -231,25 +218,25 @@ export class HostedAgent {
     return record
   }
 
-  async #sign(live: Live): Promise<SignedRecord> {
-    const { registry } = this.#host
-    throwIfAborted(this.#life.signal)
-    const record = await registry.publish(this.definition.name, live.description)
-    if (live.fate.lost === undefined && !this.#life.signal.aborted) return record
-    registry.withdraw(this.definition.name)
-    const { reason = 'it was stopped', detail } = live.fate.lost ?? {}
-    throw new MeshError(
-      'AGENT_UNAVAILABLE',
-      `the agent ${this.definition.name} is gone again: ${[reason, detail].join(': ')}`
-    )
-  }
-
   /** In its turn: signs what a running agent offers now. */
-  async #publish(live: Live): Promise<SignedRecord> {
-    const before = this.#host.registry.record(this.definition.name)?.record.seq
-    const record = await this.#sign(live)
+  async #publish(live: Connected): Promise<SignedRecord> {
+    const { registry } = this.#host
+    const before = registry.record(this.definition.name)?.record.seq
+    const record = await registry.publish(this.definition.name, live.description)
+    this.#ensureThere(live.fate)
     if (record.record.seq !== before) this.#announce()
     return record
+  }
+
+  /** An agent may be lost while its record is being signed. */
+  #ensureThere({ lost }: Fate): void {
+    if (lost === undefined && !this.#life.signal.aborted) return
+    this.#host.registry.withdraw(this.definition.name)
+    throw this.#gone(lost ?? STOPPED)
+  }
+
+  #gone(trouble: Trouble): MeshError {
+    return new MeshError('AGENT_UNAVAILABLE', `the agent ${this.definition.name} is gone again: ${told(trouble)}`)
   }
 
   #changed(fate: Fate): void {
@@ -265,7 +252,7 @@ export class HostedAgent {
     }, DESCRIBE_DELAY_MS)
   }
 
-  async #describeAgain(live: Live): Promise<void> {
+  async #describeAgain(live: Connected): Promise<void> {
     if (this.#live !== live) return
     const signal = AbortSignal.any([this.#life.signal, AbortSignal.timeout(DESCRIBE_TIMEOUT_MS)])
     live.fate.changed = false
@@ -273,7 +260,7 @@ export class HostedAgent {
     await this.#publish(live)
   }
 
-  #check(live: Live): void {
+  #check(live: Connected): void {
     const signal = AbortSignal.any([this.#life.signal, AbortSignal.timeout(this.#host.healthTimeoutMs)])
     abortable(live.connection.health({ signal }), signal).catch((err: unknown) => {
       if (!this.#life.signal.aborted) this.#lost(live.fate, { reason: 'it does not answer', detail: textOf(err) })
@@ -288,10 +275,10 @@ export class HostedAgent {
     if (this.#host.clock() - this.#upSince >= STABLE_AFTER_MS) this.#attempt = 0
     this.#takeBack()
     // The next one may need what this one still holds.
-    this.#retry(trouble, live && this.#close(live))
+    this.#retry(trouble, live && close(live.connection))
   }
 
-  #leave(trouble: Trouble): Live | undefined {
+  #leave(trouble: Trouble): Connected | undefined {
     const live = this.#live
     this.#live = undefined
     this.#state = 'down'
@@ -333,17 +320,15 @@ export class HostedAgent {
   }
 
   #emitDown(retryInMs?: number): void {
-    const { reason, detail } = this.#trouble ?? { reason: 'it was stopped' }
     this.#host.emit('agent:down', {
       agent: this.#id,
-      reason: detail === undefined ? reason : `${reason}: ${detail}`,
+      reason: told(this.#trouble),
       ...(retryInMs === undefined ? {} : { retryInMs })
     })
   }
 
   #explain(isOwner: boolean): string {
-    const { reason, detail } = this.#trouble ?? { reason: 'it was stopped' }
-    const why = isOwner && detail !== undefined ? `${reason}: ${detail}` : reason
+    const why = isOwner ? told(this.#trouble) : this.#trouble.reason
     if (this.#retryAt === undefined) return why
     return `${why}; next attempt in ${ms(Math.max(0, this.#retryAt - this.#host.clock()))}`
   }
@@ -355,15 +340,6 @@ export class HostedAgent {
       if (this.#live !== undefined) await this.#publish(this.#live)
     } catch (err) {
       this.#host.log(`${this.definition.name}: its old definition could not be restored: ${textOf(err)}`)
-    }
-  }
-
-  // Never fails (see the interface), but a driver may be anybody's.
-  async #close(live: Live): Promise<void> {
-    try {
-      await live.connection.close()
-    } catch (err) {
-      this.#host.log(`${this.definition.name}: closing failed: ${textOf(err)}`)
     }
   }
 
@@ -392,6 +368,10 @@ export class HostedAgent {
   }
 }
 
-function textOf(err: unknown): string {
-  return err instanceof Error ? err.message : String(err)
+function told({ reason, detail }: Trouble): string {
+  return detail === undefined ? reason : `${reason}: ${detail}`
+}
+
+function noDriver({ driver }: AgentDefinition): MeshError {
+  return new MeshError('INVALID_ARGUMENT', `there is no driver ${driver}`)
 }

@@ -5,7 +5,7 @@
  *
  * @packageDocumentation
  * @example
- * const host = createHost({ registry, drivers: BUILT_IN_DRIVERS, peer, emit, announce, retract })
+ * const host = createHost({ registry, drivers: [functionDriver, mcpStdioDriver], peer, emit, announce, retract })
  * await host.add({ name: 'fs', driver: 'mcp-stdio', config: { command: 'mcp-server-filesystem', args: ['/srv'] }, tags: [], audience: 'public' })
  * const result = await host.invoke('fs', { kind: 'tool', name: 'read_text_file' }, { path: '/srv/a.txt' }, { caller, signal })
  */
@@ -13,10 +13,6 @@
 import type { Caller } from '../auth/index.ts'
 import type { AgentDescription } from '../registry/index.ts'
 import type { CapabilityKind } from '../registry/messages.ts'
-import { functionDriver } from './function.ts'
-import { mcpHttpDriver } from './mcp-http.ts'
-import { mcpStdioDriver } from './mcp-stdio.ts'
-import { moduleDriver } from './module.ts'
 
 /** Speaks to one kind of agent. */
 export interface Driver {
@@ -83,9 +79,8 @@ export interface AgentStatus {
   readonly reason?: string
 }
 
-/** The drivers that every node has. */
-export const BUILT_IN_DRIVERS: readonly Driver[] = [functionDriver, moduleDriver, mcpStdioDriver, mcpHttpDriver]
-
-export type { FunctionAgent } from './function.ts'
-export type { AgentChange, Host, HostComponents, HostInit } from './host.ts'
-export { createHost } from './host.ts'
+export { type FunctionAgent, functionDriver } from './function.ts'
+export { type AgentChange, createHost, type Host, type HostComponents, type HostInit } from './host.ts'
+export { mcpHttpDriver } from './mcp-http.ts'
+export { mcpStdioDriver } from './mcp-stdio.ts'
+export { moduleDriver } from './module.ts'

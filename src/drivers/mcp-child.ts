@@ -54,7 +54,7 @@ function watched(child: ChildTransport, client: Client, context: DriverContext):
 }
 
 function startFailure(child: ChildTransport, err: unknown): MeshError {
-  if (err instanceof MeshError) return err
+  if (err instanceof MeshError && !child.wasLost) return err
   const said = child.stderr === '' ? '' : `; its last words: ${child.stderr}`
   const text = err instanceof Error ? err.message : String(err)
   const why = child.wasLost && child.exit !== undefined ? child.exit : text

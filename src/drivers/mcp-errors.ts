@@ -6,6 +6,11 @@ import { clip } from './mcp-tools.ts'
 export const ANSWER_LOST = Object.freeze({ lost: true })
 export const ANSWER_TOO_LARGE = Object.freeze({ tooLarge: true })
 
+/** True when the server itself has answered with an error. */
+export function isRefusal(err: unknown): boolean {
+  return err instanceof ProtocolError && err.data !== ANSWER_LOST && err.data !== ANSWER_TOO_LARGE
+}
+
 /** What became of a call that the SDK failed. A server's own words are the agent's; all else stays here, as cause. */
 export function callError(err: unknown, signal: AbortSignal): MeshError {
   if (err instanceof MeshError) return err

@@ -7,7 +7,7 @@ import type { AgentDescription } from '../registry/index.ts'
 import type { CapabilityKind } from '../registry/messages.ts'
 import * as limits from './constants.ts'
 import type { AgentConnection, DriverContext, InvokeContext } from './index.ts'
-import { callError } from './mcp-errors.ts'
+import { callError, isRefusal } from './mcp-errors.ts'
 import { toolCapability, toolResult, toSemver } from './mcp-tools.ts'
 
 /** A client that has nothing to offer to its server: no sampling, no elicitation, no roots. */
@@ -100,7 +100,8 @@ export class McpSession implements AgentConnection {
       // The protocol of 2026 has no `ping`.
       await (this.#client.getProtocolEra() === 'modern' ? this.#client.discover(options) : this.#client.ping(options))
     } catch (err) {
-      throw callError(err, signal)
+      // Whoever refuses a ping is there.
+      if (!isRefusal(err)) throw callError(err, signal)
     }
   }
 

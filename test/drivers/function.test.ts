@@ -1,7 +1,7 @@
 import { expect, it, vi } from 'vitest'
+import type { FunctionCapability, Handler } from '../../src/agents.ts'
 import { functionDriver } from '../../src/drivers/function.ts'
 import { MeshError } from '../../src/errors.ts'
-import type { FunctionCapability, Handler } from '../../src/node.ts'
 import { connect, invokeContext } from './support.ts'
 
 async function agent(handler: Handler, rest: Partial<FunctionCapability> = {}) {

@@ -4,12 +4,15 @@ import { join } from 'node:path'
 import { expect, it, onTestFinished, vi } from 'vitest'
 import {
   type AgentConnection,
-  BUILT_IN_DRIVERS,
   createHost,
   type Driver,
   type DriverContext,
+  functionDriver,
   type Host,
-  type HostInit
+  type HostInit,
+  mcpHttpDriver,
+  mcpStdioDriver,
+  moduleDriver
 } from '../../src/drivers/index.ts'
 import { MeshError } from '../../src/errors.ts'
 import { createIdentity } from '../../src/identity/index.ts'
@@ -81,7 +84,7 @@ async function setup(init: HostInit = {}, store?: Store): Promise<Setup> {
   const host = createHost(
     {
       registry,
-      drivers: [...BUILT_IN_DRIVERS, puppet],
+      drivers: [functionDriver, moduleDriver, mcpStdioDriver, mcpHttpDriver, puppet],
       peer: identity.id,
       emit,
       announce: async (name) => void announced.push(name),
@@ -472,6 +475,28 @@ it('ends all agents on stop, and takes no more', async () => {
     expect.objectContaining({ code: 'AGENT_UNAVAILABLE' })
   )
   await expect(host.add(definition('c'))).rejects.toMatchObject({ code: 'AGENT_UNAVAILABLE' })
+})
+
+it('ends an update under way on stop', async () => {
+  const { host, puppet } = await setup()
+  await host.add(definition('a'))
+  puppet.connect.mockReturnValueOnce(new Promise(() => {}))
+  const updating = host.update('a', { config: 'new' })
+  await vi.waitFor(() => expect(puppet.connect).toHaveBeenCalledTimes(2))
+  await host.stop()
+  await expect(updating).rejects.toMatchObject({ code: 'CANCELLED' })
+})
+
+it('says so when an agent is lost before it has said what it offers', async () => {
+  const { host, puppet } = await setup()
+  puppet.describe.mockImplementationOnce(async () => {
+    puppet.context.onLost('its process ended with exit code 1')
+    throw new MeshError('CONNECTION_LOST', 'broken')
+  })
+  await expect(host.add(definition('a'))).rejects.toMatchObject({
+    code: 'AGENT_UNAVAILABLE',
+    message: expect.stringContaining('its process ended with exit code 1')
+  })
 })
 
 it('closes what a driver brings up too late', async () => {

@@ -14,7 +14,7 @@ export function packageBinary(name: string): string {
 
 export const ODD_SERVER = fileURLToPath(new URL('servers/odd.ts', import.meta.url))
 
-export function callerOf(trust: Caller['trust']): Caller {
+function callerOf(trust: Caller['trust']): Caller {
   return { peer: '12D3KooWTest', credentials: [{ method: 'noise' }], trust, binding: 'noise' }
 }
 
