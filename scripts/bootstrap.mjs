@@ -26,6 +26,7 @@ const program = join(root, 'dist', 'cli', 'bin.js')
 const built = join(modules, '.pryx-mesh-built')
 const busy = join(modules, '.pryx-mesh-bootstrap')
 const NEEDED = [24, 15]
+const QUIET = ['--no-audit', '--no-fund', '--loglevel=error']
 
 try {
   if (!isInstalled() || !isBuilt()) exclusively(makeReady)
@@ -51,24 +52,22 @@ function isBuilt() {
 
 function install() {
   console.error('pryx-mesh: installing dependencies, once')
-  // devDependencies hold the compiler and the right Node; engine warnings would speak of the Node that is only here to install it
-  const args = ['install', '--no-audit', '--no-fund', '--include=dev', '--loglevel=error']
-  run('npm', args, 'npm install failed: see above; is the registry reachable?')
-  if (!works(node)) installNode()
+  // devDependencies hold the compiler and the right Node; engine warnings would speak of the Node that is only here to
+  // install it; npm 9 and 10 write a lock file of another form, so nothing is saved
+  run(
+    'npm',
+    ['install', '--no-save', '--include=dev', ...QUIET],
+    'npm install failed: see above; is the registry reachable?'
+  )
+  // For an npm that was told to run no scripts: the one of `node` fetches the binary
+  if (!works(node))
+    run('npm', ['rebuild', 'node', '--ignore-scripts=false', ...QUIET], 'installing Node failed: see above')
+  if (!works(node)) {
+    const wanted = `Node ${NEEDED.join('.')} for ${process.platform} ${process.arch}`
+    throw new Error(`${wanted} could not be installed: see https://nodejs.org`)
+  }
   // npm leaves its own mark alone when there was nothing to do
   utimesSync(installed, new Date(), new Date())
-}
-
-/** What the install script of the `node` package does, for an npm that was told not to run such scripts. */
-function installNode() {
-  const folder = join(modules, 'node')
-  if (existsSync(folder))
-    spawnSync(process.execPath, ['installArchSpecificPackage.js'], { cwd: folder, stdio: ['ignore', 2, 2] })
-  if (!works(node)) {
-    throw new Error(
-      `Node ${NEEDED.join('.')} could not be installed for ${process.platform} ${process.arch}: install it from https://nodejs.org`
-    )
-  }
 }
 
 function works(path) {
