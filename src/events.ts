@@ -24,11 +24,47 @@ export interface MeshEvents {
   'record:refused': { peer: string; reason: string }
   /** A call from a peer was denied by policy. */
   'call:denied': { peer: string; resource: string; reason: string }
-  /** A call from a peer was allowed and failed. */
-  'call:failed': { peer: string; resource: string; code: string }
 }
 
 export type MeshEventName = keyof MeshEvents
 
 /** Tells the node's listeners; rooms get it as a component. */
 export type Emit = <K extends MeshEventName>(event: K, detail: MeshEvents[K]) => void
+
+/** Called with each event as it happens. */
+export type MeshListener<K extends MeshEventName> = (detail: MeshEvents[K], event: K) => void
+
+export interface Events {
+  readonly emit: Emit
+  /** Listens to one kind of event, or to all with `*`. @returns how to stop listening */
+  on<K extends MeshEventName>(event: K | '*', listener: MeshListener<K>): () => void
+}
+
+/** A bus for one node. A listener that throws is a defect of its owner's: it surfaces as an uncaught exception and disturbs nobody else. */
+export function createEvents(): Events {
+  const listeners = new Map<string, Set<(detail: never, event: never) => void>>()
+
+  const tell = (to: string, event: MeshEventName, detail: unknown): void => {
+    for (const listener of listeners.get(to) ?? []) {
+      try {
+        listener(detail as never, event as never)
+      } catch (err) {
+        queueMicrotask(() => {
+          throw err
+        })
+      }
+    }
+  }
+
+  return {
+    emit(event, detail) {
+      tell(event, event, detail)
+      tell('*', event, detail)
+    },
+    on(event, listener) {
+      const set = listeners.get(event) ?? new Set()
+      listeners.set(event, set.add(listener as (detail: never, event: never) => void))
+      return () => set.delete(listener as (detail: never, event: never) => void)
+    }
+  }
+}

@@ -1,72 +1,52 @@
-import type { Discovery, FindOptions, FindResults, Change } from './discovery/index.ts'
-import type { AgentState, Driver } from './drivers/index.ts'
-import type { MeshEventName, MeshEvents } from './events.ts'
-import type { Caller } from './auth/index.ts'
-import type { NetworkStatus, PeerInfo } from './network/index.ts'
-import type { AgentDefinition, CapabilityDefinition } from './registry/index.ts'
+import { readFileSync } from 'node:fs'
+import { hostname } from 'node:os'
+import { type Agents, createAgents } from './agents.ts'
+import {
+  type Caller,
+  createAuth,
+  createHello,
+  HELLO,
+  type Hello,
+  ownerCaller,
+  printableName,
+  readHello
+} from './auth/index.ts'
+import { CALL, type Calls, createCalls, resolveTarget } from './calls/index.ts'
+import { type Home, openHome, readSettings } from './config.ts'
+import {
+  type Change,
+  createDiscovery,
+  type Discovery,
+  type FindOptions,
+  type FindResults,
+  recordsProtocol
+} from './discovery/index.ts'
+import {
+  createHost,
+  type Driver,
+  functionDriver,
+  type Host,
+  mcpHttpDriver,
+  mcpStdioDriver,
+  moduleDriver
+} from './drivers/index.ts'
+import { MeshError } from './errors.ts'
+import { createEvents, type Events, type MeshEventName, type MeshListener } from './events.ts'
+import { createIdentity, type Identity, loadIdentity } from './identity/index.ts'
+import {
+  createNetwork,
+  type Network,
+  type NetworkInit,
+  type NetworkStatus,
+  networkMigrations,
+  type PeerInfo
+} from './network/index.ts'
+import { openAuditLog, openPolicy, type Policy } from './policy/index.ts'
+import { createRegistry, type Registry, registryMigrations } from './registry/index.ts'
 import type { CapabilityKind, Query, SignedRecord } from './registry/messages.ts'
-
-/** Answers a call: returns a value, a promise of one, or yields items. */
-export type Handler = (input: unknown, context: { caller: Caller; signal: AbortSignal }) => unknown
-
-/** A capability that is a function of this process. */
-export interface FunctionCapability extends Omit<CapabilityDefinition, 'kind' | 'version'> {
-  /** Default `tool`. */
-  readonly kind?: CapabilityKind
-  /** Default: the agent's version. */
-  readonly version?: string
-  readonly handler: Handler
-}
-
-export interface AgentInit {
-  readonly name: string
-  readonly description?: string
-  /** Semver; default `1.0.0`. Drivers that ask their agent ignore it. */
-  readonly version?: string
-  readonly tags?: readonly string[]
-  /** Who may see the record: everybody (default), or paired peers only. */
-  readonly audience?: AgentDefinition['audience']
-  /** Who may call it: writes a policy rule. Default nobody but the owner. */
-  readonly allow?: 'any' | readonly string[]
-  /** Functions of this process; then `driver` is `function`. */
-  readonly capabilities?: readonly FunctionCapability[]
-  /** The driver's kind, with its `config`, for everything else. */
-  readonly driver?: string
-  readonly config?: unknown
-}
-
-/** What to change; absent fields stay. */
-export type AgentPatch = Partial<Omit<AgentInit, 'name' | 'version'>>
-
-/** An agent of this node, as its owner sees it. */
-export interface LocalAgent {
-  /** `<PeerId>/<name>` */
-  readonly id: string
-  readonly definition: AgentDefinition
-  readonly state: AgentState
-  /** Why it is down. */
-  readonly reason?: string
-  /** Its current record; unset while it has never been up. */
-  readonly record?: SignedRecord
-}
-
-export interface Agents {
-  /** In order of their names; `query` narrows it. @throws {MeshError} INVALID_ARGUMENT */
-  list(query?: Query): readonly LocalAgent[]
-  /** By name, `@name` or id; undefined when this node has no such agent. */
-  get(name: string): LocalAgent | undefined
-  /**
-   * Adds an agent, connects it and advertises it. Kept across restarts, functions excepted.
-   *
-   * @returns the agent, up
-   * @throws {MeshError} ALREADY_EXISTS, INVALID_ARGUMENT, INVALID_SCHEMA, AGENT_UNAVAILABLE; nothing is kept then
-   */
-  add(init: AgentInit): Promise<LocalAgent>
-  /** @throws {MeshError} NOT_FOUND, INVALID_ARGUMENT, AGENT_UNAVAILABLE; the agent is as before then */
-  update(name: string, patch: AgentPatch): Promise<LocalAgent>
-  /** Stops it, withdraws its record and its `allow` rule. @throws {MeshError} NOT_FOUND */
-  remove(name: string): Promise<void>
-}
+import { createRpc, type Rpc } from './rpc/index.ts'
+import { checkSchema, createValidationPool, type ValidationPool } from './schema/index.ts'
+import { createDatastore, lockHome, openStore } from './store/index.ts'
 
 export interface CallOptions {
   readonly signal?: AbortSignal
@@ -85,8 +65,8 @@ export interface NodeStatus extends NetworkStatus {
   readonly home?: string
   /** Of the package. */
   readonly version: string
-  /** RFC 3339. */
-  readonly startedAt: string
+  /** RFC 3339; unset before the start. */
+  readonly startedAt?: string
   readonly peers: number
   readonly agents: number
   /** Records of other nodes in the cache. */
@@ -94,9 +74,6 @@ export interface NodeStatus extends NetworkStatus {
   /** What was refused since the start, by reason. */
   readonly refused: Readonly<Record<string, number>>
 }
-
-/** Called with each event as it happens; must not throw. */
-export type MeshListener<K extends MeshEventName> = (detail: MeshEvents[K], event: K) => void
 
 /** One node of the mesh. */
 export interface Node {
@@ -145,6 +122,309 @@ export interface NodeInit {
   readonly lan?: boolean
   /** The owner's own drivers, beside the built-in ones. */
   readonly drivers?: readonly Driver[]
+  /** libp2p transports and encrypters in place of TCP, WebSocket and Noise: for simulations in one process. */
+  readonly transports?: NetworkInit['transports']
+  readonly connectionEncrypters?: NetworkInit['connectionEncrypters']
+  /** Told what goes wrong without anybody waiting for it, one line each; default nobody. */
+  readonly log?: (text: string) => void
 }
 
-export type { Discovery }
+/** How often records are looked at for renewal; they are renewed hourly. */
+const RENEW_CHECK_MS = 60_000
+
+/** How long a name or record may take to be resolved when the caller gives no signal. */
+const RESOLVE_TIMEOUT_MS = 10_000
+
+/**
+ * Opens a home and makes its node; {@link Node.start} puts it on the network, {@link Node.stop} closes the home again.
+ *
+ * @throws {MeshError} HOME_IN_USE, INVALID_CONFIG, INVALID_ARGUMENT, IO; nothing is left open then
+ */
+export async function createNode(init: NodeInit = {}): Promise<Node> {
+  await using opening = new AsyncDisposableStack()
+  const home = init.home === undefined ? undefined : await openHome(init.home)
+  if (home !== undefined) opening.adopt(await lockHome(home.path), (lock) => lock.release())
+  const settings = withoutUndefined({ ...(home && (await readSettings(home))), ...withoutUndefined(init) })
+  const name = nodeName(settings.name)
+  const rooms = await openRooms(home, settings, opening)
+  return new MeshNode({ rooms, name, home: home?.path, resources: opening.move() })
+}
+
+/** Every room of the house, in the order in which they build on each other. */
+interface Rooms {
+  readonly identity: Identity
+  readonly events: Events
+  readonly owner: Caller
+  readonly policy: Policy
+  readonly registry: Registry
+  readonly network: Network
+  readonly rpc: Rpc
+  readonly discovery: Discovery
+  readonly host: Host
+  readonly calls: Calls
+  readonly agents: Agents
+}
+
+async function openRooms(
+  home: Home | undefined,
+  init: NodeInit,
+  resources: AsyncDisposableStack
+): Promise<Rooms> {
+  const { log = () => {} } = init
+  const identity = home === undefined ? createIdentity() : await loadIdentity({ path: home.identityKey })
+  const events = createEvents()
+  const { emit, on } = events
+  const store = resources.adopt(
+    await openStore({ ...(home && { path: home.database }), migrations: [registryMigrations, networkMigrations] }),
+    (opened) => opened.close()
+  )
+  const datastore = resources.adopt(createDatastore(home && { path: home.cache }), (opened) => opened.close())
+  const audit = resources.adopt(
+    await openAuditLog({ ...(home && { path: home.audit }), onError: ({ message }) => log(message) }),
+    (opened) => opened.close()
+  )
+  const policy = await openPolicy({ ...(home && { path: home.policy }), audit })
+  const schemas: ValidationPool = resources.adopt(createValidationPool(), (pool) => pool.stop())
+  const registry = createRegistry({ store, identity, checkSchema, emit }, { protocols: spokenVersions() })
+  const network = createNetwork({ identity, emit, store, datastore }, init)
+  const rpc = createRpc({
+    network,
+    authenticate: createAuth().callerOf,
+    onViolation: (peer, reason) => log(`${peer} broke the protocol: ${reason}`),
+    onDefect: (err, protocol) => log(`${protocol}: ${err instanceof Error ? (err.stack ?? err.message) : String(err)}`)
+  })
+  const discovery = createDiscovery({ identity, registry, network, rpc, policy, emit, on })
+  const host = createHost({
+    registry,
+    drivers: [functionDriver, moduleDriver, mcpStdioDriver, mcpHttpDriver, ...(init.drivers ?? [])],
+    peer: identity.id,
+    emit,
+    announce: (agent) => discovery.announce(agent),
+    retract: (agent) => discovery.retract(agent),
+    log
+  })
+  const calls = createCalls({ self: identity.id, registry, host, policy, rpc, discovery, schemas, emit })
+  const agents = createAgents({ self: identity.id, registry, host, policy })
+  return {
+    identity,
+    events,
+    owner: ownerCaller(identity.id),
+    policy,
+    registry,
+    network,
+    rpc,
+    discovery,
+    host,
+    calls,
+    agents
+  }
+}
+
+interface MeshNodeInit {
+  readonly rooms: Rooms
+  readonly name: string
+  readonly home: string | undefined
+  /** What is open in the home; closed last. */
+  readonly resources: AsyncDisposableStack
+}
+
+class MeshNode implements Node {
+  readonly name: string
+  readonly home: string | undefined
+  readonly agents: Agents
+  readonly #rooms: Rooms
+  readonly #resources: AsyncDisposableStack
+  #startedAt: string | undefined
+  #renewal: NodeJS.Timeout | undefined
+  #stopping: Promise<void> | undefined
+
+  constructor({ rooms, name, home, resources }: MeshNodeInit) {
+    this.name = name
+    this.home = home
+    this.agents = rooms.agents
+    this.#rooms = rooms
+    this.#resources = resources
+  }
+
+  get id(): string {
+    return this.#rooms.identity.id
+  }
+
+  get did(): string {
+    return this.#rooms.identity.did
+  }
+
+  get addresses(): readonly string[] {
+    return this.#rooms.network.status().addresses
+  }
+
+  async start(): Promise<void> {
+    if (this.#stopping !== undefined)
+      throw new MeshError('INVALID_ARGUMENT', 'a stopped node is not started again', {
+        hint: 'make a new one with createNode'
+      })
+    if (this.#startedAt !== undefined) return
+    this.#startedAt = new Date().toISOString()
+    const { calls, discovery, events, host, network, registry, rpc } = this.#rooms
+    await rpc.handle(
+      createHello({ describe: () => this.#hello(), onHello: (peer, { name }) => network.setName(peer, name) })
+    )
+    await calls.start()
+    events.on('peer:join', ({ peer }) => this.#greet(peer))
+    await network.start()
+    await discovery.start()
+    host.start()
+    this.#renewal = setInterval(() => {
+      registry
+        .renew()
+        .then((names) => Promise.all(names.map((name) => discovery.announce(name))))
+        .catch(() => {
+          // the disk refuses; the records are good for an hour and a half more, and the next minute tries again
+        })
+    }, RENEW_CHECK_MS).unref()
+  }
+
+  stop(): Promise<void> {
+    this.#stopping ??= this.#stop()
+    return this.#stopping
+  }
+
+  async #stop(): Promise<void> {
+    const { discovery, host, network, rpc } = this.#rooms
+    clearInterval(this.#renewal)
+    try {
+      await discovery.stop()
+      await rpc.stop()
+      await host.stop()
+      await network.stop()
+    } finally {
+      await this.#resources.disposeAsync()
+    }
+  }
+
+  status(): NodeStatus {
+    const { discovery, network, registry } = this.#rooms
+    return {
+      peerId: this.id,
+      did: this.did,
+      name: this.name,
+      ...(this.home === undefined ? {} : { home: this.home }),
+      version: packageVersion(),
+      ...(this.#startedAt === undefined ? {} : { startedAt: this.#startedAt }),
+      ...network.status(),
+      peers: network.peers().length,
+      agents: registry.definitions().length,
+      records: discovery.size,
+      refused: discovery.refused()
+    }
+  }
+
+  peers(): readonly PeerInfo[] {
+    return this.#rooms.network.peers()
+  }
+
+  connect(address: string, options: { signal?: AbortSignal } = {}): Promise<string> {
+    return this.#rooms.network.connect(address, options)
+  }
+
+  find(options: FindOptions = {}): FindResults {
+    return this.#rooms.discovery.find(options)
+  }
+
+  watch(options: Query & { signal: AbortSignal }): AsyncIterable<Change> {
+    return this.#rooms.discovery.watch(options)
+  }
+
+  async resolve(target: string, options: { signal?: AbortSignal } = {}): Promise<SignedRecord> {
+    const signal = within(RESOLVE_TIMEOUT_MS, options.signal)
+    const { peer, agent } = await this.#target(target, signal)
+    return this.#rooms.discovery.resolve(`${peer}/${agent}`, { signal })
+  }
+
+  async call(target: string, capability: string, input?: unknown, options: CallOptions = {}): Promise<unknown> {
+    const { calls, owner } = this.#rooms
+    const address = await this.#target(target, options.signal)
+    return calls.call(owner, address, invocation(capability, input, options), options)
+  }
+
+  async *stream(
+    target: string,
+    capability: string,
+    input?: unknown,
+    options: CallOptions = {}
+  ): AsyncGenerator<unknown> {
+    const { calls, owner } = this.#rooms
+    const address = await this.#target(target, options.signal)
+    yield* calls.stream(owner, address, invocation(capability, input, options), options)
+  }
+
+  on<K extends MeshEventName>(event: K | '*', listener: MeshListener<K>): () => void {
+    return this.#rooms.events.on(event, listener)
+  }
+
+  #target(target: string, signal: AbortSignal | undefined): ReturnType<typeof resolveTarget> {
+    const { discovery, network, registry } = this.#rooms
+    const components = { self: this.id, name: this.name, registry, network, discovery }
+    return resolveTarget(target, components, { signal: within(RESOLVE_TIMEOUT_MS, signal) })
+  }
+
+  #hello(): Hello {
+    return {
+      name: this.name,
+      version: packageVersion(),
+      time: new Date().toISOString(),
+      protocols: spokenVersions(),
+      auth: ['noise']
+    }
+  }
+
+  /** The dialling side greets; one greeting tells both. */
+  #greet(peer: string): void {
+    const { network, rpc } = this.#rooms
+    if (network.peers().find((each) => each.peer === peer)?.direction !== 'outbound') return
+    rpc.request(peer, HELLO, this.#hello()).then(
+      (answer) => network.setName(peer, readHello(answer).name),
+      () => {} // not a node of the mesh, or gone again: then it has no name
+    )
+  }
+}
+
+function invocation(capability: string, input: unknown, { kind, version }: CallOptions): Parameters<Calls['call']>[2] {
+  return {
+    capability,
+    ...(input === undefined ? {} : { input }),
+    ...(kind === undefined ? {} : { kind }),
+    ...(version === undefined ? {} : { version })
+  }
+}
+
+/** Protocol name → versions, from the ids of what this node serves. */
+function spokenVersions(): Record<string, string[]> {
+  const ids = [HELLO.id, recordsProtocol.id, CALL.id].map((id) => id.split('/').slice(2))
+  return Object.fromEntries(ids.map(([name = '', version = '']) => [name, [version]]))
+}
+
+function nodeName(wanted: string | undefined): string {
+  const name = printableName(wanted ?? hostname(), wanted === undefined ? 'node' : '')
+  if (wanted === undefined || name === wanted) return name
+  throw new MeshError('INVALID_ARGUMENT', `${JSON.stringify(wanted.slice(0, 80))} can't be the name of a node`, {
+    hint: 'use 1 to 64 printable characters, without spaces at the ends'
+  })
+}
+
+function packageVersion(): string {
+  const { version } = JSON.parse(readFileSync(new URL('../package.json', import.meta.url), 'utf8')) as {
+    version: string
+  }
+  return version
+}
+
+function within(timeoutMs: number, signal: AbortSignal | undefined): AbortSignal {
+  const deadline = AbortSignal.timeout(timeoutMs)
+  return signal === undefined ? deadline : AbortSignal.any([signal, deadline])
+}
+
+/** What isn't given leaves room for what `config.json` says, and for defaults. */
+function withoutUndefined<T extends object>(init: T): { [K in keyof T]: Exclude<T[K], undefined> } {
+  return Object.fromEntries(Object.entries(init).filter(([, value]) => value !== undefined)) as never
+}

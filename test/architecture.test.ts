@@ -3,7 +3,8 @@ import { expect, it } from 'vitest'
 
 /** Room → rooms whose values it may import, beside its own. `import type` may go anywhere. */
 const FOUNDATION = ['errors', 'events', 'wire', 'store', 'schema', 'policy', 'identity', 'auth', 'registry']
-const FEATURES = ['rpc', 'network', 'discovery', 'drivers', 'calls']
+const TRANSPORT = [...FOUNDATION, 'rpc', 'network']
+const ROOMS = [...TRANSPORT, 'discovery', 'drivers', 'calls']
 const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
   errors: [],
   events: [],
@@ -16,12 +17,13 @@ const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
   registry: ['errors', 'wire', 'store', 'schema', 'policy', 'identity'],
   rpc: FOUNDATION,
   network: FOUNDATION,
-  discovery: FOUNDATION,
-  drivers: FOUNDATION,
-  calls: FOUNDATION,
-  config: [...FOUNDATION, ...FEATURES],
-  node: [...FOUNDATION, ...FEATURES, 'config'],
-  index: [...FOUNDATION, ...FEATURES, 'config', 'node'],
+  discovery: TRANSPORT,
+  drivers: TRANSPORT,
+  calls: TRANSPORT,
+  config: ROOMS,
+  agents: ROOMS,
+  node: [...ROOMS, 'config', 'agents'],
+  index: [...ROOMS, 'config', 'agents', 'node'],
   gateway: ['errors', 'index'],
   cli: ['errors', 'config', 'index', 'gateway']
 }

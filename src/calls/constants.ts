@@ -1,5 +1,5 @@
-import { MAX_MESSAGE_BYTES } from '../wire/index.ts'
 import type { Protocol } from '../rpc/index.ts'
+import { MAX_MESSAGE_BYTES } from '../wire/index.ts'
 
 /** `call/1.0.0`. */
 export const CALL: Protocol = {

@@ -5,7 +5,7 @@
  *
  * @packageDocumentation
  * @example
- * const calls = createCalls({ self: identity.id, registry, host, policy, rpc, discovery, emit })
+ * const calls = createCalls({ self: identity.id, registry, host, policy, rpc, discovery, schemas, emit })
  * await calls.start()
  * const sum = await calls.call(caller, { peer, agent: 'calculator' }, { capability: 'add', input: { a: 1, b: 2 } }, {})
  */
@@ -17,15 +17,21 @@ import type { Policy } from '../policy/index.ts'
 import type { Registry } from '../registry/index.ts'
 import type { CapabilityKind } from '../registry/messages.ts'
 import type { RequestOptions, Rpc } from '../rpc/index.ts'
+import type { ValidationPool } from '../schema/index.ts'
 
-export { CALL } from './constants.ts'
 export { createCalls } from './calls.ts'
-export { createServing } from './serving.ts'
+export { CALL } from './constants.ts'
+export { parseTarget, resolveTarget, type Target } from './target.ts'
 
 /** The local agents, as calls need them. */
 export interface AgentHost {
   status(name: string): AgentStatus | undefined
-  invoke(name: string, capability: { kind: CapabilityKind; name: string }, input: unknown, context: InvokeContext): unknown
+  invoke(
+    name: string,
+    capability: { kind: CapabilityKind; name: string },
+    input: unknown,
+    context: InvokeContext
+  ): unknown
 }
 
 /** What is to be invoked at an agent. */
@@ -46,6 +52,8 @@ export interface CallsComponents {
   readonly policy: Policy
   readonly rpc: Rpc
   readonly discovery: Pick<Discovery, 'known' | 'resolve'>
+  /** Where schemas are checked that could take long. */
+  readonly schemas: ValidationPool
   readonly emit: Emit
 }
 

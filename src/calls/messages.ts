@@ -11,6 +11,6 @@ export const callRequest = z.object({
   /** Semver range that the capability's version must be in. */
   version: z.string().max(128).optional(),
   /** What the capability's input schema describes; absent means `{}`. */
-  input: z.unknown()
+  input: z.unknown().optional()
 })
 export type CallRequest = z.infer<typeof callRequest>

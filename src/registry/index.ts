@@ -15,8 +15,9 @@ import type { MeshError } from '../errors.ts'
 import type { AgentRecord, Capability, CapabilityKind, Query, SignedRecord } from './messages.ts'
 
 export * from './constants.ts'
+export type { CheckSchema } from './offer.ts'
 export { type CompiledQuery, compileQuery, matchRecord } from './query.ts'
-export { type CheckSchema, capabilityDigest, type ReadRecordOptions, readRecord } from './record.ts'
+export { capabilityDigest, type ReadRecordOptions, readRecord } from './record.ts'
 export { createRegistry, type RegistryComponents, type RegistryInit, registryMigrations } from './registry.ts'
 
 /** A local agent as its owner defined it; what `agents add` stores. */

@@ -3,8 +3,11 @@ import { canonicalJson, parseJson } from '../wire/index.ts'
 import { MAX_CAPABILITIES, MAX_DESCRIPTION_LENGTH } from './constants.ts'
 import type { AgentDefinition, AgentDescription, CapabilityDefinition, RefusedCapability } from './index.ts'
 import { type AgentRecord, type Capability, capability as capabilitySchema, semverVersion } from './messages.ts'
-import { type CheckSchema, capabilityDigest } from './record.ts'
+import { capabilityDigest } from './record.ts'
 import { visibleSchema, visibleText } from './text.ts'
+
+/** Rejects with {@link MeshError} INVALID_SCHEMA for a JSON Schema that the mesh doesn't allow. */
+export type CheckSchema = (schema: boolean | Record<string, unknown>) => Promise<void>
 
 /** What a record says, apart from when. */
 type RecordContent = Omit<AgentRecord, 'seq' | 'issuedAt' | 'expiresAt'>
@@ -29,7 +32,11 @@ export interface OfferContext {
  *
  * @throws {MeshError} INVALID_ARGUMENT when the agent's version is not semver
  */
-export function makeOffer(definition: AgentDefinition, description: AgentDescription, context: OfferContext): Offer {
+export async function makeOffer(
+  definition: AgentDefinition,
+  description: AgentDescription,
+  context: OfferContext
+): Promise<Offer> {
   const { version } = description
   if (!semverVersion.safeParse(version).success) {
     throw new MeshError(
@@ -38,7 +45,7 @@ export function makeOffer(definition: AgentDefinition, description: AgentDescrip
     )
   }
   const text = definition.description ?? description.description
-  const { capabilities, refused } = sift(description.capabilities, context.checkSchema)
+  const { capabilities, refused } = await sift(description.capabilities, context.checkSchema)
   const content: RecordContent = {
     v: 1,
     id: `${context.peer}/${definition.name}`,
@@ -60,7 +67,7 @@ interface Sifted {
   readonly refused: RefusedCapability[]
 }
 
-function sift(definitions: readonly CapabilityDefinition[], checkSchema: CheckSchema): Sifted {
+async function sift(definitions: readonly CapabilityDefinition[], checkSchema: CheckSchema): Promise<Sifted> {
   const accepted = new Map<string, Capability>()
   const refused: RefusedCapability[] = []
   for (const definition of definitions) {
@@ -70,7 +77,7 @@ function sift(definitions: readonly CapabilityDefinition[], checkSchema: CheckSc
       if (accepted.size >= MAX_CAPABILITIES) {
         throw new MeshError('TOO_LARGE', `a record has at most ${MAX_CAPABILITIES} capabilities`)
       }
-      accepted.set(key, publishable(definition, checkSchema))
+      accepted.set(key, await publishable(definition, checkSchema))
     } catch (err) {
       const { kind, name } = definition
       refused.push({ kind, name, error: MeshError.from(err) })
@@ -81,7 +88,7 @@ function sift(definitions: readonly CapabilityDefinition[], checkSchema: CheckSc
   return { capabilities, refused }
 }
 
-function publishable(definition: CapabilityDefinition, checkSchema: CheckSchema): Capability {
+async function publishable(definition: CapabilityDefinition, checkSchema: CheckSchema): Promise<Capability> {
   const { kind, name, version, description, input, output, streaming, effects, tags } = definition
   const unsigned = asItTravels({
     kind,
@@ -102,8 +109,8 @@ function publishable(definition: CapabilityDefinition, checkSchema: CheckSchema)
     const [issue] = error.issues
     throw new MeshError('INVALID_ARGUMENT', `${issue?.path.join('.')}: ${issue?.message}`, { cause: error })
   }
-  if (data.input !== undefined) checkSchema(data.input)
-  if (data.output !== undefined) checkSchema(data.output)
+  if (data.input !== undefined) await checkSchema(data.input)
+  if (data.output !== undefined) await checkSchema(data.output)
   return data
 }
 

@@ -4,20 +4,15 @@ import { MAX_CLOCK_SKEW_MS, MAX_RECORD_BYTES, MAX_RECORD_LIFETIME_MS, RECORD_TYP
 import { type AgentRecord, agentRecord, type SignedRecord } from './messages.ts'
 import { isVisibleSchema } from './text.ts'
 
-/** Throws {@link MeshError} INVALID_SCHEMA for a JSON Schema that the mesh doesn't allow. */
-export type CheckSchema = (schema: boolean | Record<string, unknown>) => void
-
 export interface ReadRecordOptions {
   /** Milliseconds since the epoch. */
   readonly now: number
-  /** Default: schemas aren't checked. */
-  readonly checkSchema?: CheckSchema
 }
 
 /**
  * Reads a record that came from anywhere, and checks everything that can be told from itself: the signature is its
  * owner's, it is current, whole and says nothing that its owner may not say. Whether it is a rollback, only who knows
- * an earlier one can tell.
+ * an earlier one can tell; its JSON Schemas are judged when a capability is called.
  *
  * @throws {MeshError} INVALID_RECORD with the reason, one clause
  */
@@ -26,7 +21,7 @@ export async function readRecord(jws: string, options: ReadRecordOptions): Promi
     const { did, payload } = await verifyJws(jws, { type: RECORD_TYPE, maxBytes: MAX_RECORD_BYTES })
     const record = parse(payload)
     judge(record, did, options.now)
-    judgeCapabilities(record, payload, options.checkSchema)
+    judgeCapabilities(record, payload)
     return { jws, record }
   } catch (err) {
     if (err instanceof MeshError) throw new MeshError('INVALID_RECORD', err.message, { cause: err })
@@ -53,7 +48,7 @@ function judge(record: AgentRecord, did: string, now: number): void {
   if (expiresAt - issuedAt > MAX_RECORD_LIFETIME_MS) throw refused('it lives longer than 24 hours')
 }
 
-function judgeCapabilities(record: AgentRecord, payload: unknown, checkSchema: CheckSchema | undefined): void {
+function judgeCapabilities(record: AgentRecord, payload: unknown): void {
   // The digest covers members of later versions too, which the parsed record leaves out; the schema has passed.
   const { capabilities } = payload as { capabilities: Array<Record<string, unknown>> }
   const seen = new Set<string>()
@@ -64,9 +59,7 @@ function judgeCapabilities(record: AgentRecord, payload: unknown, checkSchema: C
     if (capabilityDigest(capabilities[at] ?? {}) !== capability.digest)
       throw refused(`the digest of ${key} is not right`)
     for (const schema of [capability.input, capability.output]) {
-      if (schema === undefined) continue
-      if (!isVisibleSchema(schema)) throw refused(`a schema of ${key} has hidden characters`)
-      checkSchema?.(schema)
+      if (schema !== undefined && !isVisibleSchema(schema)) throw refused(`a schema of ${key} has hidden characters`)
     }
   }
 }

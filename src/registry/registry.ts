@@ -5,9 +5,8 @@ import type { Migrations, Store } from '../store/index.ts'
 import { MAX_AGENTS, MAX_RECORD_BYTES, RECORD_RENEW_MS, RECORD_TTL_MS, RECORD_TYPE } from './constants.ts'
 import type { AgentDefinition, AgentDescription, RefusedCapability, Registry } from './index.ts'
 import { type AgentRecord, agentDefinition, type Query, type SignedRecord } from './messages.ts'
-import { makeOffer, type Offer } from './offer.ts'
+import { type CheckSchema, makeOffer, type Offer } from './offer.ts'
 import { compileQuery, matchRecord } from './query.ts'
-import type { CheckSchema } from './record.ts'
 
 /** The registry's tables; the numbers outlive their agents, so that one added again doesn't look rolled back. */
 export const registryMigrations: Migrations = {
@@ -39,9 +38,9 @@ export interface RegistryInit {
 
 interface Entry {
   definition: AgentDefinition
-  /** What was last asked for; undefined once withdrawn. A record that is ready too late finds another one here. */
-  wanted: Offer | undefined
-  current: { readonly offer: Offer; readonly signed: SignedRecord } | undefined
+  /** Stands for the last request to publish; undefined once withdrawn. A record that is ready too late finds another here. */
+  wanted: symbol | undefined
+  current: { readonly offer: Offer; readonly signed: SignedRecord; readonly expiresAtMs: number } | undefined
   /** A record was signed since it was added, or since this process started. */
   isKnown: boolean
 }
@@ -112,12 +111,15 @@ class StoredRegistry implements Registry {
     const entry = this.#entries.get(name)
     if (entry === undefined) throw new MeshError('NOT_FOUND', `this node has no agent ${name}`)
     const { checkSchema, identity, clock } = this.#components
-    const offer = makeOffer(entry.definition, description, { ...this.#init, peer: identity.id, checkSchema })
-    const { current } = entry
-    if (current?.offer.text !== offer.text || isDue(current.signed, clock())) return this.#sign(entry, offer)
-    entry.wanted = offer
-    entry.current = { offer, signed: current.signed }
-    return current.signed
+    const context = { ...this.#init, peer: identity.id, checkSchema }
+    return this.#want(entry, async (isWanted) => {
+      const offer = await makeOffer(entry.definition, description, context)
+      const { current } = entry
+      if (current?.offer.text !== offer.text || isDue(current.signed, clock()))
+        return this.#sign(entry, offer, isWanted)
+      if (isWanted()) entry.current = { ...current, offer }
+      return current.signed
+    })
   }
 
   withdraw(name: string): void {
@@ -130,9 +132,8 @@ class StoredRegistry implements Registry {
   }
 
   record(name: string): SignedRecord | undefined {
-    const signed = this.#entries.get(name)?.current?.signed
-    const now = this.#components.clock()
-    return signed !== undefined && Date.parse(signed.record.expiresAt) > now ? signed : undefined
+    const current = this.#entries.get(name)?.current
+    return current !== undefined && current.expiresAtMs > this.#components.clock() ? current.signed : undefined
   }
 
   records(query: Query): readonly SignedRecord[] {
@@ -149,22 +150,30 @@ class StoredRegistry implements Registry {
       const { current } = entry
       return current !== undefined && isDue(current.signed, now) ? [{ entry, offer: current.offer }] : []
     })
-    await Promise.all(due.map(({ entry, offer }) => this.#sign(entry, offer)))
+    await Promise.all(
+      due.map(({ entry, offer }) => this.#want(entry, (isWanted) => this.#sign(entry, offer, isWanted)))
+    )
     return due.map(({ entry }) => entry.definition.name)
   }
 
-  async #sign(entry: Entry, offer: Offer): Promise<SignedRecord> {
+  /** Runs what makes a record; when that fails, what was wanted before is wanted again. */
+  async #want<T>(entry: Entry, make: (isWanted: () => boolean) => Promise<T>): Promise<T> {
     const before = entry.wanted
-    entry.wanted = offer
+    const wanted = Symbol(entry.definition.name)
+    entry.wanted = wanted
     try {
-      const signed = await this.#makeRecord(offer)
-      const isNewest = signed.record.seq > (entry.current?.signed.record.seq ?? 0)
-      if (entry.wanted === offer && isNewest) this.#setCurrent(entry, offer, signed)
-      return signed
+      return await make(() => entry.wanted === wanted)
     } catch (err) {
-      if (entry.wanted === offer) entry.wanted = before
+      if (entry.wanted === wanted) entry.wanted = before
       throw err
     }
+  }
+
+  async #sign(entry: Entry, offer: Offer, isWanted: () => boolean): Promise<SignedRecord> {
+    const signed = await this.#makeRecord(offer)
+    const isNewest = signed.record.seq > (entry.current?.signed.record.seq ?? 0)
+    if (isWanted() && isNewest) this.#setCurrent(entry, offer, signed)
+    return signed
   }
 
   /** Signs an offer under the next number; the number is on disk before anybody sees the record. */
@@ -189,8 +198,8 @@ class StoredRegistry implements Registry {
   }
 
   #setCurrent(entry: Entry, offer: Offer, signed: SignedRecord): void {
-    const { id, seq } = signed.record
-    entry.current = { offer, signed }
+    const { id, seq, expiresAt } = signed.record
+    entry.current = { offer, signed, expiresAtMs: Date.parse(expiresAt) }
     this.#components.emit(entry.isKnown ? 'agent:updated' : 'agent:added', { agent: id, seq })
     entry.isKnown = true
   }

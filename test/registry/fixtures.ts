@@ -17,7 +17,7 @@ import { openStore, type Store } from '../../src/store/index.ts'
 export const START = Date.parse('2026-11-23T12:00:00.000Z')
 
 /** Stands in for the schema room: refuses what says `"type": "nonsense"`. */
-export const checkSchema: CheckSchema = (schema) => {
+export const checkSchema: CheckSchema = async (schema) => {
   if (typeof schema === 'object' && schema['type'] === 'nonsense') {
     throw new MeshError('INVALID_SCHEMA', 'nonsense is not a type')
   }

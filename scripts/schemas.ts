@@ -1,0 +1,73 @@
+// Writes protocols/<name>/<x.y.z>/schema.json and the table of error codes from the code; with --check only compares.
+import { readFileSync, writeFileSync } from 'node:fs'
+import { z } from 'zod'
+import { helloMessage } from '../src/auth/messages.ts'
+import { callRequest } from '../src/calls/messages.ts'
+import { hintsAnswer, queryAnswer, recordsRequest, topicMessage, watchItem } from '../src/discovery/messages.ts'
+import { ERROR_CODES, ERROR_TEXTS, MeshError } from '../src/errors.ts'
+import { policyDocument } from '../src/policy/index.ts'
+import { agentRecord } from '../src/registry/messages.ts'
+import { frame } from '../src/rpc/messages.ts'
+
+/** Folder → the messages its schema.json defines, by name. */
+const PROTOCOLS: Readonly<Record<string, Readonly<Record<string, z.ZodType>>>> = {
+  'channel/1.0.0': { frame },
+  'hello/1.0.0': { request: helloMessage, response: helloMessage },
+  'records/1.0.0': { request: recordsRequest, queryAnswer, watchItem, hintsAnswer, record: agentRecord },
+  'call/1.0.0': { request: callRequest },
+  'topics/1': { message: topicMessage },
+  policy: { document: policyDocument }
+}
+
+const root = new URL('../protocols/', import.meta.url)
+
+/** `io: 'input'`, because the other form forbids unknown members, which receivers must ignore. */
+function schemaJson(folder: string, messages: Readonly<Record<string, z.ZodType>>): string {
+  const defs = Object.fromEntries(
+    Object.entries(messages).map(([name, schema]) => {
+      const { $schema: _, ...definition } = z.toJSONSchema(schema, { io: 'input' })
+      return [name, definition]
+    })
+  )
+  const document = {
+    $schema: 'https://json-schema.org/draft/2020-12/schema',
+    title: `pryx-mesh ${folder}`,
+    $defs: defs
+  }
+  return `${JSON.stringify(document, null, 2)}\n`
+}
+
+function errorTable(): string {
+  const rows = ERROR_CODES.map(
+    (code) => `| \`${code}\` | ${new MeshError(code, '').retryable ? 'yes' : ''} | ${ERROR_TEXTS[code]} |`
+  )
+  return ['| code | retryable | meaning |', '|---|---|---|', ...rows].join('\n')
+}
+
+const readme = readFileSync(new URL('README.md', root), 'utf8')
+const files = new Map(
+  Object.entries(PROTOCOLS).map(([folder, messages]) => [`${folder}/schema.json`, schemaJson(folder, messages)])
+)
+files.set(
+  'README.md',
+  readme.replace(
+    /(<!-- errors:[^>]*-->\n)[\s\S]*?(<!-- \/errors -->)/,
+    (_, start, end) => `${start}${errorTable()}\n${end}`
+  )
+)
+
+const current = (path: string): string | undefined => {
+  try {
+    return readFileSync(new URL(path, root), 'utf8')
+  } catch {
+    return undefined
+  }
+}
+const stale = [...files].filter(([path, text]) => current(path) !== text)
+if (process.argv.includes('--check')) {
+  for (const [path] of stale) console.error(`protocols/${path} is stale: run npm run schemas`)
+  process.exitCode = stale.length === 0 ? 0 : 1
+} else {
+  for (const [path, text] of stale) writeFileSync(new URL(path, root), text)
+  console.log(stale.length === 0 ? 'up to date' : `wrote ${stale.map(([path]) => `protocols/${path}`).join(', ')}`)
+}

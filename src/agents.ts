@@ -1,0 +1,196 @@
+import type { Caller } from './auth/index.ts'
+import type { AgentState, Host } from './drivers/index.ts'
+import { MeshError } from './errors.ts'
+import type { Policy } from './policy/index.ts'
+import type { AgentDefinition, CapabilityDefinition, Registry } from './registry/index.ts'
+import { compileQuery, matchRecord } from './registry/index.ts'
+import type { CapabilityKind, Query, SignedRecord } from './registry/messages.ts'
+
+/** Answers a call: returns a value, a promise of one, or yields items. */
+export type Handler = (input: unknown, context: { caller: Caller; signal: AbortSignal }) => unknown
+
+/** A capability that is a function of this process. */
+export interface FunctionCapability extends Omit<CapabilityDefinition, 'kind' | 'version'> {
+  /** Default `tool`. */
+  readonly kind?: CapabilityKind
+  /** Default: the agent's version. */
+  readonly version?: string
+  readonly handler: Handler
+}
+
+export interface AgentInit {
+  /** One path segment: lower-case letters, digits, `.`, `_`, `-`; 1 to 64 characters. */
+  readonly name: string
+  readonly description?: string
+  /** Semver; default `1.0.0`. For functions only: other drivers ask their agent. */
+  readonly version?: string
+  readonly tags?: readonly string[]
+  /** Who may see the record: everybody (default), or paired peers only. */
+  readonly audience?: AgentDefinition['audience']
+  /** Who may call it, anybody or these PeerIds: writes a policy rule. Default nobody but the owner. */
+  readonly allow?: 'any' | readonly string[]
+  /** Functions of this process; then `driver` is `function`. */
+  readonly capabilities?: readonly FunctionCapability[]
+  /** The driver's kind, with its `config`, for everything else. */
+  readonly driver?: string
+  readonly config?: unknown
+}
+
+/** What to change; absent fields stay. */
+export type AgentPatch = Partial<Omit<AgentInit, 'name'>>
+
+/** An agent of this node, as its owner sees it. */
+export interface LocalAgent {
+  /** `<PeerId>/<name>` */
+  readonly id: string
+  readonly definition: AgentDefinition
+  readonly state: AgentState
+  /** Why it is down. */
+  readonly reason?: string
+  /** Its current record; unset while it is not offered. */
+  readonly record?: SignedRecord
+}
+
+export interface Agents {
+  /** In order of their names; `query` narrows it. @throws {MeshError} INVALID_ARGUMENT */
+  list(query?: Query): readonly LocalAgent[]
+  /** By name, `@name` or id; undefined when this node has no such agent. */
+  get(name: string): LocalAgent | undefined
+  /**
+   * Adds an agent, connects it and advertises it. Kept across restarts, functions excepted.
+   *
+   * @returns the agent, up
+   * @throws {MeshError} ALREADY_EXISTS, INVALID_ARGUMENT, INVALID_SCHEMA, AGENT_UNAVAILABLE; nothing is kept then
+   */
+  add(init: AgentInit): Promise<LocalAgent>
+  /** @throws {MeshError} NOT_FOUND, INVALID_ARGUMENT, AGENT_UNAVAILABLE; the agent is as before then */
+  update(name: string, patch: AgentPatch): Promise<LocalAgent>
+  /** Stops it, withdraws its record and its `allow` rule. @throws {MeshError} NOT_FOUND */
+  remove(name: string): Promise<void>
+}
+
+export interface AgentsComponents {
+  /** This node's PeerId. */
+  readonly self: string
+  readonly registry: Registry
+  readonly host: Host
+  readonly policy: Policy
+}
+
+/** What the owner does with the agents of this node. */
+export function createAgents({ self, registry, host, policy }: AgentsComponents): Agents {
+  const local = (definition: AgentDefinition): LocalAgent => {
+    const { state, reason } = host.status(definition.name) ?? { state: 'starting' }
+    const record = registry.record(definition.name)
+    return {
+      id: `${self}/${definition.name}`,
+      definition,
+      state,
+      ...(reason === undefined ? {} : { reason }),
+      ...(record === undefined ? {} : { record })
+    }
+  }
+
+  const get = (name: string): LocalAgent | undefined => {
+    const definition = registry.definition(shortName(name, self))
+    return definition === undefined ? undefined : local(definition)
+  }
+
+  const existing = (name: string): LocalAgent => {
+    const agent = get(name)
+    if (agent !== undefined) return agent
+    throw new MeshError('NOT_FOUND', `this node has no agent ${JSON.stringify(name.slice(0, 80))}`, {
+      hint: 'see `pryx-mesh agents list`'
+    })
+  }
+
+  /** Writes the rule, which goes with the agent, so that a later one of the same name starts closed. */
+  const allow = async (agent: string, who: AgentInit['allow']): Promise<void> => {
+    const id = ruleId(agent)
+    if (who === undefined) return
+    if (who.length === 0) await policy.remove([id])
+    else
+      await policy.put([
+        { id, effect: 'allow', who: who === 'any' ? '*' : [...who], act: '*.call', res: `*:${agent}/*` }
+      ])
+  }
+
+  return {
+    get,
+    list(query = {}) {
+      const compiled = compileQuery(query)
+      const isAsked = Object.keys(query).length > 0
+      const all = registry.definitions().map(local)
+      return isAsked ? all.filter(({ record }) => record && matchRecord(record.record, compiled).length > 0) : all
+    },
+    async add(init) {
+      await host.add(toDefinition(init))
+      try {
+        await allow(init.name, init.allow)
+      } catch (err) {
+        await host.remove(init.name)
+        throw err
+      }
+      return existing(init.name)
+    },
+    async update(name, patch) {
+      const { definition } = existing(name)
+      await host.update(definition.name, toChange(patch, definition))
+      await allow(definition.name, patch.allow)
+      return existing(name)
+    },
+    async remove(name) {
+      const { definition } = existing(name)
+      await host.remove(definition.name)
+      await policy.remove([ruleId(definition.name)])
+    }
+  }
+}
+
+/** The agent's name in `name`, `@name`, `<our PeerId>/name` or `mesh://<our PeerId>/name`. */
+function shortName(text: string, self: string): string {
+  const id = text.replace(/^mesh:\/\//, '')
+  return id.startsWith(`${self}/`) ? id.slice(self.length + 1) : id.replace(/^@/, '')
+}
+
+const ruleId = (agent: string): string => `agent:${agent}:allow`
+
+function toDefinition(init: AgentInit): AgentDefinition {
+  return { name: init.name, tags: [], audience: 'public', ...source(init), ...shared(init) }
+}
+
+function toChange(patch: AgentPatch, { driver }: AgentDefinition): Partial<AgentDefinition> {
+  const isSource = patch.driver !== undefined || patch.config !== undefined || patch.capabilities !== undefined
+  return { ...(isSource ? source({ driver, ...patch }) : {}), ...shared(patch) }
+}
+
+/** What brings the agent up. @throws {MeshError} INVALID_ARGUMENT */
+function source({ driver, config, capabilities, ...init }: AgentPatch): Pick<AgentDefinition, 'driver' | 'config'> {
+  if (capabilities === undefined) {
+    if (driver !== undefined) return { driver, config }
+    throw new MeshError('INVALID_ARGUMENT', 'an agent needs capabilities, or a driver and its config', {
+      hint: "give capabilities: [{ name, handler }], or driver: 'mcp-stdio' and config"
+    })
+  }
+  const { description, version } = init
+  return {
+    driver: 'function',
+    config: {
+      capabilities,
+      ...(description === undefined ? {} : { description }),
+      ...(version === undefined ? {} : { version })
+    }
+  }
+}
+
+function shared({
+  description,
+  tags,
+  audience
+}: AgentPatch): Partial<Pick<AgentDefinition, 'description' | 'tags' | 'audience'>> {
+  return {
+    ...(description === undefined ? {} : { description }),
+    ...(tags === undefined ? {} : { tags }),
+    ...(audience === undefined ? {} : { audience })
+  }
+}

@@ -1,0 +1,113 @@
+import type { Caller } from '../auth/index.ts'
+import { MeshError } from '../errors.ts'
+import type { SignedRecord } from '../registry/messages.ts'
+import { dispatch, type RequestOptions } from '../rpc/index.ts'
+import { pickCapability } from './capability.ts'
+import { type Checks, checkInput, checkOutput, createChecks, isAsyncIterable, NO_CHECKS } from './checks.ts'
+import { CALL, MAX_ROUTES } from './constants.ts'
+import type { AgentAddress, Calls, CallsComponents, Invocation } from './index.ts'
+import type { CallRequest } from './messages.ts'
+import { createServing } from './serving.ts'
+
+export function createCalls(components: CallsComponents): Calls {
+  const { self, rpc } = components
+  const endpoint = createServing(components)
+  const checksFor = createRemoteChecks(components)
+
+  const callRemote = async (target: AgentAddress, body: CallRequest, options: RequestOptions): Promise<unknown> => {
+    const known = checksFor(target, body, options)
+    const checks = known instanceof Promise ? await known : known
+    const pending = checkInput(checks, body.input ?? {})
+    if (pending !== undefined) await pending
+    const result = await rpc.request(target.peer, CALL, body, options)
+    if (!checks.streaming) return checkOutput(checks, result)
+    for (const item of Array.isArray(result) ? result : [result])
+      await checkOutput({ ...checks, streaming: false }, item)
+    return result
+  }
+
+  const callLocal = async (caller: Caller, body: CallRequest, options: RequestOptions): Promise<unknown> => {
+    const result = await dispatch(endpoint, caller, body, options)
+    return isAsyncIterable(result) ? Array.fromAsync(result) : result
+  }
+
+  async function* streamLocal(caller: Caller, body: CallRequest, options: RequestOptions): AsyncGenerator<unknown> {
+    const result = await dispatch(endpoint, caller, body, options)
+    if (isAsyncIterable(result)) yield* result
+    else yield result
+  }
+
+  async function* streamRemote(
+    target: AgentAddress,
+    body: CallRequest,
+    options: RequestOptions
+  ): AsyncGenerator<unknown> {
+    const checks = await checksFor(target, body, options)
+    await checkInput(checks, body.input ?? {})
+    for await (const item of rpc.stream(target.peer, CALL, body, options)) {
+      yield await checkOutput({ ...checks, streaming: false }, item)
+    }
+  }
+
+  return {
+    start: () => rpc.handle(endpoint),
+    call(caller, target, invocation, options) {
+      const body = toRequest(target, invocation)
+      return target.peer === self ? callLocal(caller, body, options) : callRemote(target, body, options)
+    },
+    stream(caller, target, invocation, options) {
+      const body = toRequest(target, invocation)
+      return target.peer === self ? streamLocal(caller, body, options) : streamRemote(target, body, options)
+    }
+  }
+}
+
+type RemoteChecks = (target: AgentAddress, body: CallRequest, options: RequestOptions) => Checks | Promise<Checks>
+
+/** The schemas by which a peer's agent is called, from its record; without waiting once they are known. */
+function createRemoteChecks({ discovery, schemas }: CallsComponents): RemoteChecks {
+  const checksOf = createChecks(schemas)
+  const routes = new Map<string, { readonly signed: SignedRecord; readonly checks: Checks }>()
+
+  const compile = async (signed: SignedRecord, key: string, body: CallRequest): Promise<Checks> => {
+    const capability = pickCapability(signed.record.capabilities, body)
+    if (capability instanceof MeshError) {
+      // The owner may have changed the agent since; what the record lacks is for the owner to refuse.
+      if (capability.code === 'NOT_FOUND') return NO_CHECKS
+      throw capability
+    }
+    const checks = await checksOf(capability)
+    if (routes.size >= MAX_ROUTES) routes.clear()
+    routes.set(key, { signed, checks })
+    return checks
+  }
+
+  return (target, body, options) => {
+    const id = `${target.peer}/${target.agent}`
+    const key = `${id} ${body.capability} ${body.kind ?? ''} ${body.version ?? ''}`
+    const signed = discovery.known(id)
+    const known = routes.get(key)
+    if (known !== undefined && known.signed === signed) return known.checks
+    if (signed !== undefined) return compile(signed, key, body)
+    const deadline = AbortSignal.timeout(options.timeoutMs ?? CALL.timeoutMs)
+    const signal = options.signal === undefined ? deadline : AbortSignal.any([options.signal, deadline])
+    return discovery.resolve(id, { signal }).then(
+      (fetched) => compile(fetched, key, body),
+      (err: unknown) => {
+        // Who may call an agent need not be allowed to see its record.
+        if (err instanceof MeshError && err.code === 'NOT_FOUND') return NO_CHECKS
+        throw err
+      }
+    )
+  }
+}
+
+function toRequest({ agent }: AgentAddress, { capability, kind, version, input }: Invocation): CallRequest {
+  return {
+    agent,
+    capability,
+    ...(kind === undefined ? {} : { kind }),
+    ...(version === undefined ? {} : { version }),
+    ...(input === undefined ? {} : { input })
+  }
+}

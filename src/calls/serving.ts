@@ -1,0 +1,112 @@
+import type { Caller } from '../auth/index.ts'
+import { MeshError } from '../errors.ts'
+import type { Capability, SignedRecord } from '../registry/messages.ts'
+import type { Endpoint, RequestContext } from '../rpc/index.ts'
+import { pickCapability } from './capability.ts'
+import { type Checks, checkInput, checkOutput, createChecks, NO_CHECKS } from './checks.ts'
+import { CALL, MAX_ROUTES } from './constants.ts'
+import type { CallsComponents } from './index.ts'
+import { type CallRequest, callRequest } from './messages.ts'
+
+type ServingComponents = Pick<CallsComponents, 'registry' | 'host' | 'policy' | 'schemas' | 'emit'>
+
+/** What is the same each time a caller asks for the same: made once, good for as long as `signed` is the agent's record. */
+interface Route {
+  readonly agent: string
+  readonly action: string
+  readonly resource: string
+  /** The record it was made from; undefined when the agent had none. */
+  readonly signed: SignedRecord | undefined
+  /** What to invoke, or why that can't be. */
+  readonly capability: Capability | MeshError
+  /** A promise while its schemas are being compiled. */
+  checks: Checks | Promise<Checks>
+}
+
+/** The one way in to local agents: peers, edges and the node's own calls go through it. */
+export function createServing(components: ServingComponents): Endpoint {
+  const { registry, host, policy, emit } = components
+  const checksOf = createChecks(components.schemas)
+  const routesOf = new WeakMap<Caller, Map<string, Route>>()
+
+  const routeFor = (body: unknown, caller: Caller): Route => {
+    const routes = routesOf.get(caller) ?? new Map<string, Route>()
+    if (routes.size === 0) routesOf.set(caller, routes)
+    const key = routeKey(body)
+    const known = routes.get(key)
+    if (known !== undefined && known.signed === registry.record(known.agent)) return known
+    const route = makeRoute(parseRequest(body), registry)
+    if (routes.size >= MAX_ROUTES) routes.clear()
+    routes.set(key, route)
+    return route
+  }
+
+  const authorize = (route: Route, caller: Caller): void => {
+    const decision = policy.decide({ caller, action: route.action, resource: route.resource })
+    if (decision.effect === 'allow') return
+    emit('call:denied', { peer: caller.peer, resource: route.resource, reason: decision.reason })
+    throw new MeshError('FORBIDDEN', decision.reason)
+  }
+
+  const targetOf = ({ capability, agent }: Route): Capability => {
+    if (!(capability instanceof MeshError)) return capability
+    const status = host.status(agent)
+    if (status === undefined || status.state === 'up') throw capability
+    throw new MeshError(
+      'AGENT_UNAVAILABLE',
+      `agent ${agent} is not running: ${status.reason ?? `it is ${status.state}`}`
+    )
+  }
+
+  const handle = (body: unknown, context: RequestContext): unknown => {
+    const route = routeFor(body, context.caller)
+    authorize(route, context.caller)
+    const capability = targetOf(route)
+    const input = (body as CallRequest).input ?? {}
+    const run = (checks: Checks): unknown => {
+      const invoke = (): unknown => checkOutput(checks, host.invoke(route.agent, capability, input, context))
+      const pending = checkInput(checks, input)
+      return pending === undefined ? invoke() : pending.then(invoke)
+    }
+    if (route.checks === NO_CHECKS) {
+      route.checks = checksOf(capability).then((checks) => {
+        route.checks = checks
+        return checks
+      })
+    }
+    return route.checks instanceof Promise ? route.checks.then(run) : run(route.checks)
+  }
+
+  return { protocol: CALL, handle }
+}
+
+/** Tells requests apart that may go different ways. A body of the wrong shape gets a key that no route has: names have no line breaks. */
+function routeKey(body: unknown): string {
+  const { agent, capability, kind, version } = (body ?? {}) as Partial<Record<keyof CallRequest, unknown>>
+  return `${keyPart(agent)} ${keyPart(capability)} ${keyPart(kind)} ${keyPart(version)}`
+}
+
+const keyPart = (value: unknown): string => (typeof value === 'string' ? value : value === undefined ? '' : '\n')
+
+function parseRequest(body: unknown): CallRequest {
+  const { success, data, error } = callRequest.safeParse(body)
+  if (success) return data
+  const at = error.issues[0]?.path.join('.') ?? ''
+  throw new MeshError('INVALID_MESSAGE', `not a call: ${at === '' ? 'it has the wrong shape' : `${at} is not valid`}`, {
+    hint: 'a call needs agent and capability; kind, version and input are optional'
+  })
+}
+
+function makeRoute(request: CallRequest, registry: ServingComponents['registry']): Route {
+  const signed = registry.record(request.agent)
+  const capability = pickCapability(signed?.record.capabilities ?? [], request)
+  const kind = capability instanceof MeshError ? (request.kind ?? 'tool') : capability.kind
+  return {
+    agent: request.agent,
+    action: `${kind}.call`,
+    resource: `${kind}:${request.agent}/${request.capability}`,
+    signed,
+    capability,
+    checks: NO_CHECKS
+  }
+}

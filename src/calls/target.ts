@@ -1,0 +1,78 @@
+import type { Discovery } from '../discovery/index.ts'
+import { MeshError } from '../errors.ts'
+import type { Network } from '../network/index.ts'
+import type { Registry } from '../registry/index.ts'
+import { agentId, agentName } from '../registry/messages.ts'
+import type { AgentAddress } from './index.ts'
+
+/** What a user may write for an agent: an id (also as `mesh://` URI), `@name`, or `@name@peer`. */
+export type Target = AgentAddress | { readonly agent: string; readonly alias?: string }
+
+/** @throws {MeshError} INVALID_ARGUMENT */
+export function parseTarget(text: string): Target {
+  const id = text.replace(/^mesh:\/\//, '')
+  if (agentId.safeParse(id).success) {
+    const [peer = '', agent = ''] = id.split('/')
+    return { peer, agent }
+  }
+  const [, agent = '', alias] = /^@([^@]+)(?:@(.+))?$/.exec(text) ?? []
+  if (agentName.safeParse(agent).success) return alias === undefined ? { agent } : { agent, alias }
+  throw new MeshError('INVALID_ARGUMENT', `${JSON.stringify(text.slice(0, 160))} names no agent`, {
+    hint: 'write <PeerId>/<name>, @name or @name@peer'
+  })
+}
+
+export interface TargetComponents {
+  /** This node's PeerId. */
+  readonly self: string
+  /** This node's name. */
+  readonly name: string
+  readonly registry: Pick<Registry, 'definition' | 'record'>
+  readonly network: Pick<Network, 'peers'>
+  readonly discovery: Pick<Discovery, 'named'>
+}
+
+/**
+ * Finds the one agent that is meant.
+ *
+ * @throws {MeshError} INVALID_ARGUMENT, NOT_FOUND, AMBIGUOUS with the candidates as hint
+ */
+export async function resolveTarget(
+  text: string,
+  components: TargetComponents,
+  options: { signal: AbortSignal }
+): Promise<AgentAddress> {
+  const target = parseTarget(text)
+  if ('peer' in target) return target
+  const { agent, alias } = target
+  if (alias !== undefined) return one(text, peersNamed(alias, components), agent)
+  const isOurs = hasAgent(components.registry, agent)
+  const others = await components.discovery.named(agent, options)
+  const peers = others.map(({ record }) => record.id.split('/')[0] ?? '').filter((peer) => peer !== components.self)
+  return one(text, isOurs ? [components.self, ...peers] : peers, agent)
+}
+
+function hasAgent(registry: TargetComponents['registry'], agent: string): boolean {
+  return registry.definition(agent) !== undefined || registry.record(agent) !== undefined
+}
+
+/** A PeerId, or the name that a connected peer or this node gives itself. */
+function peersNamed(alias: string, { self, name, network }: TargetComponents): string[] {
+  if (agentId.safeParse(`${alias}/a`).success) return [alias]
+  const named = network.peers().filter((peer) => peer.name === alias)
+  return [...(name === alias ? [self] : []), ...named.map(({ peer }) => peer)]
+}
+
+function one(text: string, peers: readonly string[], agent: string): AgentAddress {
+  const [peer, ...rest] = new Set(peers)
+  if (peer === undefined) {
+    throw new MeshError('NOT_FOUND', `nobody in reach is known to have ${text}`, {
+      hint: 'look for it with: pryx-mesh find; a peer that is not connected yet: pryx-mesh connect MULTIADDR'
+    })
+  }
+  if (rest.length === 0) return { peer, agent }
+  const candidates = [peer, ...rest].slice(0, 8).map((each) => `${each}/${agent}`)
+  throw new MeshError('AMBIGUOUS', `${text} fits ${rest.length + 1} agents`, {
+    hint: `use one of ${candidates.join(', ')}`
+  })
+}
