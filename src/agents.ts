@@ -126,6 +126,9 @@ export function createAgents({ self, registry, host, policy }: AgentsComponents)
     async add(init) {
       await host.add(toDefinition(init))
       try {
+        const [refused] = registry.refused(init.name)
+        // Of somebody else's agent the rest is still worth having; functions are the caller's own to mend.
+        if (refused !== undefined && init.capabilities !== undefined) throw refused.error
         await allow(init.name, init.allow)
       } catch (err) {
         await host.remove(init.name)
