@@ -61,17 +61,14 @@ export function resultSchema(output: Schema | undefined): Schema {
 // Keywords whose value is data, and those whose value maps free names to schemas.
 const DATA = new Set(['const', 'enum', 'default', 'examples'])
 const NAMED = new Set(['properties', 'patternProperties', '$defs', 'definitions', 'dependentSchemas', 'dependencies'])
-const POINTERS = new Set(['$ref', '$dynamicRef'])
 
 function moved(schema: unknown, base: string, depth: number): unknown {
   if (depth > MAX_SCHEMA_DEPTH) return schema // The registry refuses what is that deep.
   if (Array.isArray(schema)) return schema.map((item) => moved(item, base, depth + 1))
   if (typeof schema !== 'object' || schema === null) return schema
-  // A nested document: its pointers are its own. (`#name` is how draft-07 writes an anchor.)
-  if ('$id' in schema && typeof schema.$id === 'string' && !schema.$id.startsWith('#')) return schema
   const entries = Object.entries(schema).map(([keyword, value]): [string, unknown] => {
     if (DATA.has(keyword)) return [keyword, value]
-    if (POINTERS.has(keyword)) return [keyword, movedPointer(value, base)]
+    if (keyword === '$ref') return [keyword, movedPointer(value, base)]
     if (NAMED.has(keyword) && typeof value === 'object' && value !== null) {
       return [
         keyword,

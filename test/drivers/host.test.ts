@@ -23,8 +23,9 @@ import {
   type Registry,
   registryMigrations
 } from '../../src/registry/index.ts'
+import { checkSchema } from '../../src/schema/index.ts'
 import { openStore, type Store } from '../../src/store/index.ts'
-import { invokeContext, isAlive, ODD_SERVER, textOf } from './support.ts'
+import { invokeContext, isAlive, ODD_SERVER, packageBinary, textOf } from './support.ts'
 
 /** An agent that does what the test says. */
 class PuppetDriver implements Driver {
@@ -79,7 +80,7 @@ async function setup(init: HostInit = {}, store?: Store): Promise<Setup> {
   const events: [string, object][] = []
   const waited = new Map<string, number>()
   const emit = (event: string, detail: object) => void events.push([event, detail])
-  const registry = createRegistry({ store: opened, identity, checkSchema: () => {}, emit })
+  const registry = createRegistry({ store: opened, identity, checkSchema, emit })
   const puppet = new PuppetDriver()
   const host = createHost(
     {
@@ -515,6 +516,19 @@ it('refuses two drivers of one kind', () => {
   expect(() =>
     createHost({ registry, drivers, peer: 'p', emit: () => {}, announce: nothing, retract: nothing })
   ).toThrowError(expect.objectContaining({ code: 'INVALID_ARGUMENT' }))
+})
+
+it.each(['server-everything', 'server-filesystem'])('publishes every tool of %s', async (server) => {
+  const { host, registry } = await setup()
+  const args = [packageBinary(`@modelcontextprotocol/${server}`), tmpdir()]
+  const { record } = await host.add(
+    definition('real', {
+      driver: 'mcp-stdio',
+      config: { command: process.execPath, args: args.slice(0, server.endsWith('filesystem') ? 2 : 1) }
+    })
+  )
+  expect(record.capabilities.length).toBeGreaterThan(8)
+  expect(registry.refused('real')).toEqual([])
 })
 
 it('restarts a server that was killed, and offers the same again', async () => {
