@@ -22,7 +22,7 @@
  */
 import { createAdaptorServer } from '@hono/node-server'
 import { MeshError } from '../errors.ts'
-import type { Node } from '../node.ts'
+import type { Node } from '../index.ts'
 import { HEADERS_TIMEOUT_MS, MAX_CONNECTIONS, REQUEST_TIMEOUT_MS } from './constants.ts'
 import { createRoutes } from './routes.ts'
 import { listenPrivately } from './socket.ts'

@@ -1,7 +1,7 @@
 import { z } from 'zod'
 import { type ErrorBody, MeshError } from '../errors.ts'
 import type { MeshEventName, MeshEvents } from '../events.ts'
-import { AUDIENCES, CAPABILITY_KINDS, query } from '../registry/messages.ts'
+import type { AgentDefinition, CapabilityKind } from '../index.ts'
 import { MAX_TIMEOUT_MS } from './constants.ts'
 
 /** A line of a streamed answer: items, then how it ended. A stream that stops without an end was cut. */
@@ -33,17 +33,18 @@ const EVENTS: Readonly<Record<MeshEventName, true>> = {
   'capability:changed': true,
   'capability:gone': true,
   'record:refused': true,
-  'call:denied': true,
-  'call:failed': true
+  'call:denied': true
 }
 
+const kind = z.enum(['tool', 'skill', 'model'] satisfies readonly CapabilityKind[])
+const audience = z.enum(['public', 'paired'] satisfies readonly AgentDefinition['audience'][])
 const timeoutMs = z.coerce.number().int().min(1).max(MAX_TIMEOUT_MS)
 
-/** The peer's own limits are stricter; node.agents checks them. */
+// What names, tags, ranges and configurations may be is checked by the node, for the library's users too
 const agentFields = z.strictObject({
   description: z.string().optional(),
   tags: z.array(z.string()).optional(),
-  audience: z.enum(AUDIENCES).optional(),
+  audience: audience.optional(),
   allow: z.union([z.literal('any'), z.array(z.string())]).optional(),
   driver: z.string().optional(),
   config: z.unknown().optional()
@@ -52,7 +53,15 @@ const agentFields = z.strictObject({
 export const connectBody = z.strictObject({ address: z.string() })
 export const agentPatchBody = agentFields
 export const agentAddBody = agentFields.extend({ name: z.string(), version: z.string().optional(), driver: z.string() })
-export const listQuery = query.strict()
+export const listQuery = z.strictObject({
+  id: z.string().optional(),
+  agent: z.string().optional(),
+  kind: kind.optional(),
+  name: z.string().optional(),
+  version: z.string().optional(),
+  tags: z.array(z.string()).optional(),
+  text: z.string().optional()
+})
 export const findQuery = listQuery.extend({
   timeoutMs: timeoutMs.optional(),
   limit: z.coerce.number().int().min(1).optional()
@@ -64,7 +73,7 @@ export const callBody = z.strictObject({
   target: z.string(),
   capability: z.string(),
   input: z.unknown().optional(),
-  kind: z.enum(CAPABILITY_KINDS).optional(),
+  kind: kind.optional(),
   version: z.string().optional(),
   timeoutMs: timeoutMs.optional()
 })

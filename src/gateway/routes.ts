@@ -1,7 +1,7 @@
 import type { HttpBindings } from '@hono/node-server'
 import { type Context, Hono } from 'hono'
 import { MeshError } from '../errors.ts'
-import type { LocalAgent } from '../node.ts'
+import type { LocalAgent } from '../index.ts'
 import { DEFAULT_CALL_TIMEOUT_MS, MAX_BODY_BYTES } from './constants.ts'
 import type { ControlInit } from './control.ts'
 import { HTTP_STATUS } from './errors.ts'
@@ -60,7 +60,7 @@ function routeAgents(app: App, { node, signalOf }: Scope): void {
   const { agents } = node
   const local = (target: string): LocalAgent => {
     const agent = agents.get(target)
-    if (agent === undefined) throw new MeshError('NOT_FOUND', `this node has no agent ${target}`)
+    if (agent === undefined) throw notOurs(target)
     return agent
   }
   app.get('/v1/agents', (context) => context.json(agents.list(parse(listQuery, queryOf(context)))))
@@ -72,6 +72,7 @@ function routeAgents(app: App, { node, signalOf }: Scope): void {
     // A short name may be ambiguous across the mesh, so it is not looked up here first
     const own = target.startsWith('@') ? undefined : agents.get(target)
     if (own !== undefined) return context.json({ signed: own.record, local: own })
+    if (!/[@/]/.test(target)) throw notOurs(target)
     const signed = await node.resolve(target, { signal: signalOf(context) })
     return context.json({ signed, local: agents.get(signed.record.id) })
   })
@@ -83,6 +84,12 @@ function routeAgents(app: App, { node, signalOf }: Scope): void {
     const { id, definition } = local(context.req.param('target'))
     await agents.remove(definition.name)
     return context.json({ removed: id })
+  })
+}
+
+function notOurs(target: string): MeshError {
+  return new MeshError('NOT_FOUND', `this node has no agent ${target}`, {
+    hint: 'pryx-mesh agents list shows its agents; one of another node is called @name or <PeerId>/<name>'
   })
 }
 

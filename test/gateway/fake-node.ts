@@ -1,7 +1,7 @@
 import type { Change, Found } from '../../src/discovery/index.ts'
 import { MeshError } from '../../src/errors.ts'
 import type { MeshEventName, MeshEvents } from '../../src/events.ts'
-import type { AgentInit, AgentPatch, LocalAgent, MeshListener, Node } from '../../src/node.ts'
+import type { AgentInit, AgentPatch, LocalAgent, MeshListener, Node } from '../../src/index.ts'
 import type { AgentRecord, Capability, SignedRecord } from '../../src/registry/messages.ts'
 
 export const SELF = '12D3KooWAfPwQQxGNNxYTCCwLHyrdwdUTHtKWPrCfLQZu9Z3EFqS'

@@ -1,4 +1,4 @@
-import type { LocalAgent } from '../../node.ts'
+import type { LocalAgent } from '../../index.ts'
 import type { AgentRecord } from '../../registry/messages.ts'
 import { note, print, printTable, json as toJson } from '../output.ts'
 import { addQueryOptions, queryString, type Verb } from '../verb.ts'

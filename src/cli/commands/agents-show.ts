@@ -1,4 +1,4 @@
-import type { LocalAgent } from '../../node.ts'
+import type { LocalAgent } from '../../index.ts'
 import type { SignedRecord } from '../../registry/messages.ts'
 import { printAgent } from '../agent.ts'
 import type { Verb } from '../verb.ts'

@@ -1,5 +1,5 @@
 import { MeshError } from '../../errors.ts'
-import type { LocalAgent } from '../../node.ts'
+import type { LocalAgent } from '../../index.ts'
 import { addAgentOptions, patchOf, printAgent } from '../agent.ts'
 import { progress } from '../output.ts'
 import type { Verb } from '../verb.ts'

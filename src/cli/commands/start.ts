@@ -1,6 +1,6 @@
 import { join } from 'node:path'
+import type { Node, NodeInit } from '../../index.ts'
 import type { LanStatus } from '../../network/index.ts'
-import type { Node, NodeInit } from '../../node.ts'
 import { CONTROL_SOCKET, homeFlag } from '../home.ts'
 import { note, paint, print, printFields, programName, progress, json as toJson } from '../output.ts'
 import { type Context, repeated, type Verb } from '../verb.ts'
@@ -34,7 +34,7 @@ const LINGER_MS = 1_000
 
 async function runNode({ home, json, signal }: Context, options: Record<string, unknown>): Promise<void> {
   const done = progress(() => 'starting')
-  const node = await startNode({ home, ...options }).finally(done)
+  const node = await startNode({ home, ...options, log: note }).finally(done)
   const stopping = Promise.withResolvers<void>()
   const stopped = Promise.withResolvers<void>()
   // Nobody waits for it unless `stop` was asked for
@@ -65,7 +65,7 @@ async function runNode({ home, json, signal }: Context, options: Record<string, 
 
 async function startNode(init: NodeInit): Promise<Node> {
   // The other verbs don't pay for the network
-  const { createNode } = await import('../../node.ts')
+  const { createNode } = await import('../../index.ts')
   const node = await createNode(init)
   try {
     await node.start()

@@ -1,4 +1,4 @@
-import type { NodeStatus } from '../../node.ts'
+import type { NodeStatus } from '../../index.ts'
 import { print, printFields, json as toJson } from '../output.ts'
 import type { Verb } from '../verb.ts'
 
