@@ -51,7 +51,7 @@ export class MeshDiscovery implements Discovery {
   #republish: NodeJS.Timeout | undefined
 
   constructor(components: DiscoveryComponents, { settleMs = SETTLE_MS }: DiscoveryInit) {
-    const { clock: now = Date.now, emit, identity, network, registry, rpc, checkSchema } = components
+    const { clock: now = Date.now, emit, identity, network, registry, rpc } = components
     const peer = identity.id
     const onHint = (hint: Hint, giver: string) => this.#hear(hint, giver)
     this.#components = components
@@ -65,10 +65,10 @@ export class MeshDiscovery implements Discovery {
     this.#cache = cache
     this.#hints = hints
     this.#local = createLocalRecords({ peer, registry })
-    this.#puller = createPuller({ rpc, cache, refusals, now, checkSchema })
+    this.#puller = createPuller({ rpc, cache, refusals, now })
     this.#peers = createPeers({ network, puller: this.#puller, cache, hints, now, onHint })
     this.#topics = createTopics({ peer, gossip: network.gossip, cache, hints, refusals, now, onHint })
-    this.#advertiser = createAdvertiser({ network, now })
+    this.#advertiser = createAdvertiser(network)
     this.#rendezvous = createRendezvous({ peer, network, peers: this.#peers, topics: this.#topics, now })
   }
 
@@ -247,7 +247,6 @@ export class MeshDiscovery implements Discovery {
     if (attempts === 0 || this.#stopping.signal.aborted) return
     this.#republish = setTimeout(() => {
       void this.#topics.flush()
-      this.#advertiser.upkeep()
       this.#rendezvous.upkeep()
       this.#republishSoon(attempts - 1)
     }, REPUBLISH_MS)
@@ -257,7 +256,6 @@ export class MeshDiscovery implements Discovery {
     this.#cache.expire()
     this.#hints.expire()
     this.#peers.upkeep()
-    this.#advertiser.upkeep()
     this.#rendezvous.upkeep()
     void this.#topics.flush()
   }

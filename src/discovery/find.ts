@@ -89,6 +89,8 @@ class Search {
   /** Nothing has been left out so far. */
   #isWhole = true
   #isExhausted = false
+  /** The reader took everything. */
+  #isRead = false
   #isWalking = false
 
   constructor(components: FindComponents, query: Query, init: SearchInit) {
@@ -100,7 +102,7 @@ class Search {
   }
 
   get summary(): FindSummary {
-    return { complete: this.#isExhausted && this.#isWhole, count: this.#count }
+    return { complete: this.#isExhausted && this.#isWhole && this.#isRead, count: this.#count }
   }
 
   async *run(signal: AbortSignal | undefined): AsyncGenerator<Found> {
@@ -116,6 +118,7 @@ class Search {
         this.#count++
         yield found
       }
+      this.#isRead = true
     } finally {
       end()
       clearTimeout(timer)

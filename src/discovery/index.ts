@@ -18,7 +18,7 @@ import type { Emit, MeshEventName, MeshEvents } from '../events.ts'
 import type { Identity } from '../identity/index.ts'
 import type { Network } from '../network/index.ts'
 import type { Policy } from '../policy/index.ts'
-import type { CheckSchema, Registry } from '../registry/index.ts'
+import type { Registry } from '../registry/index.ts'
 import type { Capability, Query, RecordRef, SignedRecord } from '../registry/messages.ts'
 import type { Rpc } from '../rpc/index.ts'
 import { MeshDiscovery } from './discovery.ts'
@@ -101,8 +101,6 @@ export interface DiscoveryComponents {
   readonly emit: Emit
   /** Tells of `peer:join` and `peer:leave`. @returns how to stop listening */
   readonly on: <K extends MeshEventName>(event: K, listener: (detail: MeshEvents[K]) => void) => () => void
-  /** Judges the JSON Schemas in others' records; default not. */
-  readonly checkSchema?: CheckSchema
   /** Milliseconds since the epoch; default `Date.now`. */
   readonly clock?: () => number
 }

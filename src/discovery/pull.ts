@@ -1,7 +1,7 @@
 import type { ZodType } from 'zod'
 import { MeshError } from '../errors.ts'
 import { MAX_AGENTS } from '../registry/constants.ts'
-import { type CheckSchema, readRecord } from '../registry/index.ts'
+import { readRecord } from '../registry/index.ts'
 import type { Query, SignedRecord } from '../registry/messages.ts'
 import type { Rpc } from '../rpc/index.ts'
 import { parseJson } from '../wire/index.ts'
@@ -42,7 +42,6 @@ export interface PullerComponents {
   readonly cache: RecordCache
   readonly refusals: Refusals
   readonly now: () => number
-  readonly checkSchema?: CheckSchema | undefined
 }
 
 export function createPuller(components: PullerComponents): Puller {
@@ -111,11 +110,12 @@ class RecordsPuller implements Puller {
     jws: string,
     options: Pick<PullOptions, 'source' | 'onRecord' | 'onRefusal'>
   ): Promise<void> {
-    const { cache, checkSchema, now, refusals } = this.#components
+    const { cache, now, refusals } = this.#components
     let taken: SignedRecord | Refusal
     try {
-      const signed = await readRecord(jws, { now: now(), ...(checkSchema && { checkSchema }) })
-      taken = cache.accept(peer, signed, options.source)
+      // Reading a large record takes milliseconds; the same one again has been read.
+      const known = cache.ofPeer(peer).find((signed) => signed.jws === jws)
+      taken = cache.accept(peer, known ?? (await readRecord(jws, { now: now() })), options.source)
     } catch (err) {
       taken = reasonOf(err, jws, now())
     }

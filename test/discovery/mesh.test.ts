@@ -1,0 +1,103 @@
+import { expect, it, onTestFinished } from 'vitest'
+import { createAuth } from '../../src/auth/index.ts'
+import { createDiscovery, type Discovery } from '../../src/discovery/index.ts'
+import type { Emit, MeshEventName } from '../../src/events.ts'
+import { createIdentity } from '../../src/identity/index.ts'
+import type { Network } from '../../src/network/index.ts'
+import { createRegistry, type Registry, registryMigrations } from '../../src/registry/index.ts'
+import { createRpc } from '../../src/rpc/index.ts'
+import { openStore } from '../../src/store/index.ts'
+import { makeNode, until } from '../network/nodes.ts'
+import { all } from './mesh.ts'
+
+interface RealNode {
+  readonly id: string
+  readonly network: Network
+  readonly discovery: Discovery
+  readonly registry: Registry
+  offer(name: string, capabilities: readonly string[]): Promise<string>
+  stop(): Promise<void>
+}
+
+/** Network, rpc, registry and discovery, as a node composes them, on the memory transport. */
+async function startNode(bootstrap: readonly string[] = []): Promise<RealNode> {
+  const identity = createIdentity()
+  const store = await openStore({ migrations: [registryMigrations] })
+  const listeners = new Map<string, Set<(detail: never) => void>>()
+  const emit: Emit = (event, detail) => {
+    for (const listener of listeners.get(event) ?? []) listener(detail as never)
+  }
+  const on = (event: MeshEventName, listener: (detail: never) => void) => {
+    listeners.set(event, (listeners.get(event) ?? new Set()).add(listener))
+    return () => listeners.get(event)?.delete(listener)
+  }
+  const { network } = await makeNode({ bootstrap }, { identity, emit })
+  const registry = createRegistry({ store, identity, checkSchema: async () => {} })
+  const rpc = createRpc({ network, authenticate: createAuth().callerOf })
+  const discovery = createDiscovery({ identity, registry, network, rpc, emit, on: on as never })
+  await discovery.start()
+  await network.start()
+  const stop = async () => {
+    await discovery.stop()
+    await rpc.stop()
+    await network.stop()
+    await store.close()
+  }
+  onTestFinished(stop)
+  return {
+    id: identity.id,
+    network,
+    discovery,
+    registry,
+    stop,
+    async offer(name, capabilities) {
+      await registry.define({ name, driver: 'function', config: {}, tags: [], audience: 'public' })
+      const offered = capabilities.map((capability) => ({ kind: 'tool' as const, name: capability, version: '1.0.0' }))
+      await registry.publish(name, { version: '1.0.0', capabilities: offered })
+      await discovery.announce(name)
+      return `${identity.id}/${name}`
+    }
+  }
+}
+
+const everybody = (nodes: readonly RealNode[]) =>
+  until(() => nodes.every(({ network }) => network.peers().length === nodes.length - 1))
+
+async function startMesh(size: number): Promise<RealNode[]> {
+  const first = await startNode()
+  const address = first.network.status().addresses[0] ?? ''
+  return [first, ...(await Promise.all(Array.from({ length: size - 1 }, () => startNode([address]))))]
+}
+
+it('finds every agent of a mesh of eight from each of its nodes', { timeout: 60_000 }, async () => {
+  const nodes = await startMesh(8)
+  const agents = await Promise.all(nodes.map((node, i) => node.offer(`agent-${i}`, [`db.query${i}`, 'echo'])))
+  await everybody(nodes)
+  for (const { discovery } of nodes) {
+    const results = discovery.find({ name: 'echo' })
+    const found = await all(results)
+    expect(found.map(({ agent }) => agent).sort()).toEqual([...agents].sort())
+    expect(await results.summary).toEqual({ complete: true, count: 8 })
+  }
+  for (const { discovery } of nodes) expect(await all(discovery.find({ name: 'db.*' }))).toHaveLength(8)
+})
+
+it('tells a watch of what comes, changes and goes, over real topics', { timeout: 60_000 }, async () => {
+  const [a, b, c] = await startMesh(3)
+  if (a === undefined || b === undefined || c === undefined) throw new Error('three nodes')
+  await everybody([a, b, c])
+  const { signal } = new AbortController()
+  const changes = c.discovery.watch({ name: 'db.*', signal })[Symbol.asyncIterator]()
+  const next = async () => {
+    const { value } = await changes.next()
+    return `${value.change} ${value.agent} ${value.capability.name}`
+  }
+  const agent = await b.offer('sql', ['db.query'])
+  expect(await next()).toBe(`added ${agent} db.query`)
+  await b.offer('sql', ['db.query', 'db.tables'])
+  expect(await next()).toBe(`added ${agent} db.tables`)
+  await b.stop()
+  expect([await next(), await next()]).toEqual([`gone ${agent} db.query`, `gone ${agent} db.tables`])
+  await changes.return?.()
+  expect(await all(a.discovery.find({ name: 'db.*' }))).toEqual([])
+})
