@@ -93,7 +93,6 @@ const OPTIONS: Options = {
   // Checked before against the meta-schema.
   validateSchema: false,
   meta: false,
-  addUsedSchema: false,
   // A definition used a hundred times is one function, not a hundred copies of its code.
   inlineRefs: false,
   logger: false

@@ -1,4 +1,5 @@
 import { MAX_SCHEMA_BYTES, MAX_SCHEMA_DEPTH } from './constants.ts'
+import { type Cost, costOf } from './cost.ts'
 import { DIALECTS, dialectOf, isObject, type JsonSchema } from './keywords.ts'
 import { invalidSchema, type ReducedSchema, reduceSchema } from './reduce.ts'
 
@@ -10,11 +11,16 @@ import { invalidSchema, type ReducedSchema, reduceSchema } from './reduce.ts'
  */
 export async function checkSchema(schema: unknown): Promise<void> {
   const { compileReduced } = await import('./ajv.ts')
-  compileReduced(await readSchema(schema), Number.POSITIVE_INFINITY)
+  compileReduced((await readSchema(schema)).reduced, Number.POSITIVE_INFINITY)
 }
 
-/** The schema, checked except for its patterns, and reduced to what checks values. */
-export async function readSchema(schema: unknown): Promise<ReducedSchema> {
+/** A schema checked except for its patterns, reduced to what checks values, and what a check may cost. */
+export interface ReadSchema {
+  readonly reduced: ReducedSchema
+  readonly cost: Cost
+}
+
+export async function readSchema(schema: unknown): Promise<ReadSchema> {
   const json = toJson(schema)
   checkShape(json, '#', 0)
   if (typeof json !== 'boolean' && !isObject(json)) throw invalidSchema('#', 'is neither an object nor a boolean')
@@ -23,7 +29,8 @@ export async function readSchema(schema: unknown): Promise<ReducedSchema> {
   const { metaFailures } = await import('./ajv.ts')
   const failure = metaFailures(dialect, json as JsonSchema)?.[0]
   if (failure !== undefined) throw invalidSchema(`#${failure.path}`, failure.message)
-  return reduceSchema(json as JsonSchema, dialect)
+  const reduced = reduceSchema(json as JsonSchema, dialect)
+  return { reduced, cost: costOf(reduced) }
 }
 
 /** As it would arrive at a peer: what isn't JSON is gone or fails here. */

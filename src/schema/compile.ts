@@ -1,7 +1,6 @@
 import { OverBudget } from './budget.ts'
 import { readSchema } from './check.ts'
 import { MAX_COUNTED_STEPS, MAX_STEPS, MAX_STEPS_PER_BYTE } from './constants.ts'
-import { costOf } from './cost.ts'
 import type { Outcome } from './failures.ts'
 import type { ValidationPool } from './pool.ts'
 
@@ -14,7 +13,7 @@ export interface Validator {
    * @returns undefined when it fits, else what doesn't, or a promise of the same
    * @throws {MeshError} BUSY by the promise, when too many wait for a worker
    */
-  validate(value: unknown): Outcome | Promise<Outcome>
+  readonly validate: (value: unknown) => Outcome | Promise<Outcome>
 }
 
 /**
@@ -25,13 +24,13 @@ export interface Validator {
  * @throws {MeshError} INVALID_SCHEMA saying where and what
  */
 export async function compileSchema(schema: unknown, pool: ValidationPool): Promise<Validator> {
-  const reduced = await readSchema(schema)
-  const { fixed, perByte } = costOf(reduced)
+  const { reduced, cost } = await readSchema(schema)
   const { compileReduced } = await import('./ajv.ts')
   const compiled = compileReduced(reduced, MAX_COUNTED_STEPS)
   const inWorker = (value: unknown) => pool.validate(source, value)
   const source = JSON.stringify({ dialect: reduced.dialect, root: reduced.root })
-  if (compiled.hasLargePattern || fixed > MAX_STEPS || perByte > MAX_STEPS_PER_BYTE) return { validate: inWorker }
+  if (compiled.hasLargePattern || cost.fixed > MAX_STEPS || cost.perByte > MAX_STEPS_PER_BYTE)
+    return { validate: inWorker }
   return {
     validate(value) {
       try {

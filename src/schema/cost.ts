@@ -122,7 +122,7 @@ function ownStepsPerByte(schema: Readonly<Record<string, unknown>>, fixed: numbe
   let steps = 0
   if (maxLength !== undefined || minLength !== undefined) steps += 1
   if (additionalProperties !== undefined) steps += LOOKUP_STEPS_PER_BYTE
-  if (contains !== undefined) steps += ALTERNATIVE_STEPS / VALUE_BYTES
+  if (contains !== undefined) steps += (3 * ALTERNATIVE_STEPS) / VALUE_BYTES // its errors are all kept
   // What each branch has evaluated is merged, key by key.
   if (unevaluatedItems !== undefined || unevaluatedProperties !== undefined) {
     steps += UNEVALUATED_STEPS_PER_BYTE * (1 + fixed / ALTERNATIVE_STEPS)
