@@ -51,8 +51,11 @@ export const NEGOTIATION_TIMEOUT_MS = 5 * SECOND
 /** TCP asks after this silence whether the other end still lives, then every second, ten times (libuv). */
 export const TCP_KEEPALIVE_DELAY_MS = 15 * SECOND
 
-/** An idle duplicate of a connection is closed after this. */
+/** A duplicate connection is looked at after this: by then streams are where they will stay. */
 export const DUPLICATE_GRACE_MS = 5 * SECOND
+
+/** Connections opened within this came of two dials at once. */
+export const TWIN_MS = 2 * SECOND
 
 // --- streams
 

@@ -1,7 +1,8 @@
 import type { Connection, IdentifyResult, PeerId, Stream } from '@libp2p/interface'
 import { multiaddr } from '@multiformats/multiaddr'
 import { MeshError } from '../errors.ts'
-import { DIAL_TIMEOUT_MS, DUPLICATE_GRACE_MS, MAX_STREAMS_PER_PROTOCOL, REJOIN_PARALLEL_DIALS } from './constants.ts'
+import { newestConnection, tidyConnections } from './connections.ts'
+import { DIAL_TIMEOUT_MS, MAX_STREAMS_PER_PROTOCOL, REJOIN_PARALLEL_DIALS } from './constants.ts'
 import { createGossip, type MeshGossip } from './gossip.ts'
 import type { Network, NetworkComponents, NetworkInit, NetworkStatus, PeerInfo, StreamHandler } from './index.ts'
 import { createNetworkMemory, type KnownPeer, type NetworkMemory } from './known-peers.ts'
@@ -26,7 +27,7 @@ import {
   routingTableSize
 } from './providers.ts'
 import { createReconnector, type Reconnector, type Target } from './reconnect.ts'
-import { dial, dialPeer, newestConnection, openStream } from './streams.ts'
+import { dial, dialPeer, openStream } from './streams.ts'
 
 /** @throws {MeshError} INVALID_ARGUMENT for an address to listen on or to join by that isn't one */
 export function createNetwork(components: NetworkComponents, init: NetworkInit = {}): Network {
@@ -38,7 +39,7 @@ interface Running {
   readonly node: MeshLibp2p
   readonly reconnector: Reconnector
   readonly lan: Lan | undefined
-  readonly timers: Set<NodeJS.Timeout>
+  readonly endTidying: () => void
 }
 
 class MeshNetwork implements Network {
@@ -78,7 +79,7 @@ class MeshNetwork implements Network {
       random: this.#random
     })
     const lan = (this.#init.lan ?? true) ? this.#createLan(node, reconnector) : undefined
-    this.#running = { node, reconnector, lan, timers: new Set() }
+    this.#running = { node, reconnector, lan, endTidying: tidyConnections(node, identity.id) }
     this.#listenToEvents(this.#running)
     this.gossip.attach(node.services.pubsub)
     this.providers.attach(node.services.dht)
@@ -91,7 +92,7 @@ class MeshNetwork implements Network {
     if (running === undefined) return
     this.#running = undefined
     running.reconnector.stop()
-    for (const timer of running.timers) clearTimeout(timer)
+    running.endTidying()
     await running.lan?.stop()
     await this.providers.detach()
     this.gossip.detach()
@@ -239,9 +240,6 @@ class MeshNetwork implements Network {
       emit('peer:leave', { peer: peer.toString() })
       reconnector.lost(peer.toString())
     })
-    node.addEventListener('connection:open', ({ detail: connection }: CustomEvent<Connection>) => {
-      if (node.getConnections(connection.remotePeer).length > 1) closeIdleDuplicates(running, connection.remotePeer)
-    })
     node.addEventListener('peer:identify', ({ detail }: CustomEvent<IdentifyResult>) => {
       const { connection, listenAddrs, peerId } = detail
       const dialled = connection.direction === 'outbound' ? [connection.remoteAddr] : []
@@ -327,18 +325,4 @@ function toTarget(text: string): Target {
 function withPeer(addresses: readonly string[], peer: string | undefined): ReturnType<typeof multiaddr>[] {
   const suffix = peer === undefined ? '' : `/p2p/${peer}`
   return addresses.map((text) => multiaddr(suffix === '' || text.endsWith(suffix) ? text : text + suffix))
-}
-
-/** When both sides dial at once there are two connections. One that carries nothing after a while is closed. */
-function closeIdleDuplicates({ node, timers }: Running, peer: PeerId): void {
-  const timer = setTimeout(() => {
-    timers.delete(timer)
-    const connections = node.getConnections(peer).filter(({ status }) => status === 'open')
-    const isUsed = connections.some(({ streams }) => streams.length > 0)
-    for (const connection of connections) {
-      if (isUsed && connection.streams.length === 0)
-        void connection.close().catch((err: Error) => connection.abort(err))
-    }
-  }, DUPLICATE_GRACE_MS)
-  timers.add(timer)
 }

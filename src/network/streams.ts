@@ -1,6 +1,7 @@
 import type { Connection, Libp2p, PeerId, Stream } from '@libp2p/interface'
 import type { Multiaddr } from '@multiformats/multiaddr'
 import { abortError, MeshError, throwIfAborted } from '../errors.ts'
+import { newestConnection } from './connections.ts'
 import { DIAL_TIMEOUT_MS, FIND_PEER_TIMEOUT_MS, MAX_STREAMS_PER_CONNECTION } from './constants.ts'
 import type { MeshLibp2p } from './libp2p.ts'
 import { routingTableSize } from './providers.ts'
@@ -29,17 +30,6 @@ export async function openStream(
   return openOn(await dialPeer(node, peer, signal), protocols, signal)
 }
 
-/** The newest open connection: of two, the older may be one that nobody has noticed to be dead. */
-export function newestConnection(node: Libp2p, peer: PeerId): Connection | undefined {
-  return node
-    .getConnections(peer)
-    .filter(({ status }) => status === 'open')
-    .reduce<Connection | undefined>(
-      (newest, next) => (newest === undefined || next.timeline.open >= newest.timeline.open ? next : newest),
-      undefined
-    )
-}
-
 /**
  * Connects to a peer at the addresses known of it, else at those that the DHT knows.
  *
@@ -47,21 +37,24 @@ export function newestConnection(node: Libp2p, peer: PeerId): Connection | undef
  */
 export async function dialPeer(node: MeshLibp2p, peer: PeerId, signal: AbortSignal): Promise<Connection> {
   const known = await knownAddresses(node, peer)
-  const { dht } = node.services
-  if (known.length === 0 && routingTableSize(dht) === 0) throw unreachable(peer, 'no address of it is known')
-  try {
-    if (known.length > 0) return await dial(node, peer, signal)
-  } catch (err) {
-    throwIfAborted(signal)
-    if (routingTableSize(dht) === 0) throw err
+  let failure = unreachable(peer, 'no address of it is known')
+  if (known.length > 0) {
+    try {
+      return await dial(node, peer, signal)
+    } catch (err) {
+      throwIfAborted(signal)
+      failure = MeshError.from(err)
+    }
   }
+  if (routingTableSize(node.services.dht) === 0) throw failure
   const found = await findAddresses(node, peer, signal)
-  const fresh = found.filter((address) => !known.some((other) => other.equals(address)))
   throwIfAborted(signal)
-  if (fresh.length === 0) throw unreachable(peer, 'none of its addresses answers')
+  const fresh = found.filter((address) => !known.some((other) => other.equals(address)))
+  if (fresh.length === 0) throw failure
+  const suffix = `/p2p/${peer.toString()}`
   return dial(
     node,
-    fresh.map((address) => address.encapsulate(`/p2p/${peer.toString()}`)),
+    fresh.map((address) => address.encapsulate(suffix)),
     signal
   )
 }
@@ -102,7 +95,7 @@ async function openOn(
         hint: 'One of the two nodes needs a newer version.'
       })
     }
-    throw unreachable(peer, 'the connection broke', cause)
+    throw unreachable(peer, 'no stream could be opened', cause)
   }
   // It may be closed by now: the other side resets what is beyond its limits.
   if (stream.status !== 'open') throw unreachable(peer, 'it closed the stream at once')

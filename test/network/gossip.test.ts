@@ -1,0 +1,174 @@
+import { memory } from '@libp2p/memory'
+import { multiaddr } from '@multiformats/multiaddr'
+import { describe, expect, it, onTestFinished } from 'vitest'
+import { createIdentity } from '../../src/identity/index.ts'
+import { createGossip } from '../../src/network/gossip.ts'
+import { MAX_GOSSIP_BYTES, MAX_TOPICS } from '../../src/network/index.ts'
+import { composeLibp2p, silentLogger } from '../../src/network/libp2p.ts'
+import { LOOPBACK_TCP, makeNode, startNode, type TestNode, until } from './nodes.ts'
+
+const TOPIC = '/pryx-mesh/catalogue/1'
+const HELLO = new TextEncoder().encode('hello')
+
+describe('gossip', () => {
+  it('reaches 17 of 17 on one IP address in a star, with its author', async () => {
+    const hub = await startNode({ listen: [LOOPBACK_TCP] })
+    const leaves: TestNode[] = []
+    const received = new Set<string>()
+    for (let i = 0; i < 17; i++) leaves.push(await startNode({ listen: [LOOPBACK_TCP] }))
+    const [author] = leaves
+    if (author === undefined) throw new Error('no leaf')
+    for (const { id, network } of [hub, ...leaves]) {
+      network.gossip.join(TOPIC, (from, data) => {
+        received.add(`${id} ${from} ${new TextDecoder().decode(data)}`)
+        return 'accept'
+      })
+    }
+    for (const leaf of leaves) await leaf.network.connect(hub.address())
+    await until(() => hub.network.gossip.members(TOPIC).length === 17)
+    await until(() => author.network.gossip.members(TOPIC).includes(hub.id))
+    await author.network.gossip.publish(TOPIC, HELLO)
+    await until(() => received.size === 17)
+    expect([...received].every((line) => line.endsWith(`${author.id} hello`))).toBe(true)
+  }, 20_000)
+
+  it('reaches a node that joins the topic long after it connected, and hears it', async () => {
+    const [a, b] = await connectedPair()
+    const heard: string[] = []
+    a.network.gossip.join(TOPIC, (author) => {
+      heard.push(`a ${author}`)
+      return 'accept'
+    })
+    await until(() => a.network.gossip.members(TOPIC).length === 0 && a.network.status().connections === 1)
+    await published(a, b, '/pryx-mesh/other/1') // by now b has long been told of a's subscription
+    b.network.gossip.join(TOPIC, (author) => {
+      heard.push(`b ${author}`)
+      return 'accept'
+    })
+    expect(b.network.gossip.members(TOPIC)).toEqual([a.id])
+    await until(() => a.network.gossip.members(TOPIC).includes(b.id))
+    await a.network.gossip.publish(TOPIC, HELLO)
+    await b.network.gossip.publish(TOPIC, HELLO)
+    await until(() => heard.length === 2)
+    expect(heard.sort()).toEqual([`a ${b.id}`, `b ${a.id}`])
+  })
+
+  it('stops delivering after leave, and starts again after join', async () => {
+    const [a, b] = await connectedPair()
+    await published(a, b, TOPIC)
+    b.network.gossip.leave(TOPIC)
+    await until(() => a.network.gossip.members(TOPIC).length === 0)
+    await published(a, b, TOPIC)
+  })
+
+  it('passes on what is accepted only, and a receiver that throws ignores', async () => {
+    const [a, b] = await connectedPair()
+    const c = await startNode()
+    await c.network.connect(b.address())
+    const atB: string[] = []
+    const atC: string[] = []
+    b.network.gossip.join(TOPIC, (_author, data) => {
+      const text = new TextDecoder().decode(data)
+      atB.push(text)
+      if (text === 'throw') throw new Error('defect')
+      return text === 'good' ? 'accept' : 'ignore'
+    })
+    c.network.gossip.join(TOPIC, (_author, data) => {
+      atC.push(new TextDecoder().decode(data))
+      return 'accept'
+    })
+    await until(() => a.network.gossip.members(TOPIC).length === 1 && b.network.gossip.members(TOPIC).length === 1)
+    for (const text of ['bad', 'throw', 'good']) {
+      await a.network.gossip.publish(TOPIC, new TextEncoder().encode(text))
+      await until(() => atB.includes(text))
+    }
+    await until(() => atC.length > 0)
+    expect(atC).toEqual(['good'])
+  })
+
+  it('makes rejected messages cost their sender its hearing', async () => {
+    const sender = await startNode()
+    const node = await composeLibp2p(
+      { identity: createIdentity(), datastore: undefined, logger: silentLogger(), clock: Date.now },
+      {
+        listen: [],
+        transports: [memory()],
+        connectionEncrypters: undefined,
+        watch: { onListening() {}, onFailure() {} }
+      }
+    )
+    onTestFinished(() => node.stop())
+    const gossip = createGossip()
+    let judged = 0
+    gossip.join(TOPIC, () => {
+      judged++
+      return 'reject'
+    })
+    await node.start()
+    gossip.attach(node.services.pubsub)
+    await node.dial(multiaddr(sender.address()))
+    await until(() => sender.network.gossip.members(TOPIC).length === 1)
+    for (let i = 1; i <= 3; i++) {
+      await sender.network.gossip.publish(TOPIC, Uint8Array.of(i))
+      await until(() => judged === i)
+    }
+    const { getScore } = node.services.pubsub as unknown as { getScore(this: unknown, peer: string): number }
+    // Below -80 nothing is read from a peer any more; scores are cached for a second
+    await until(() => getScore.call(node.services.pubsub, sender.id) < -80)
+    expect(judged).toBe(3)
+  })
+
+  it('refuses what is too large, what is no topic of the mesh, and too many topics', async () => {
+    const { gossip } = (await startNode()).network
+    const limit = new Uint8Array(MAX_GOSSIP_BYTES)
+    await expect(gossip.publish(TOPIC, limit)).resolves.toBeUndefined()
+    await expect(gossip.publish(TOPIC, new Uint8Array(MAX_GOSSIP_BYTES + 1))).rejects.toMatchObject({
+      code: 'TOO_LARGE'
+    })
+    await expect(gossip.publish('/elsewhere', HELLO)).rejects.toMatchObject({ code: 'INVALID_ARGUMENT' })
+    expect(() => gossip.join(`/pryx-mesh/${'x'.repeat(256)}`, () => 'accept')).toThrow(
+      expect.objectContaining({ code: 'INVALID_ARGUMENT' })
+    )
+    for (let i = 0; i < MAX_TOPICS; i++) gossip.join(`/pryx-mesh/topic/${i}`, () => 'accept')
+    gossip.join('/pryx-mesh/topic/0', () => 'ignore') // a new receiver takes no place
+    expect(() => gossip.join('/pryx-mesh/topic/64', () => 'accept')).toThrow(expect.objectContaining({ code: 'BUSY' }))
+  })
+
+  it('keeps its topics across a restart, and joins those of before the start', async () => {
+    const a = await makeNode({ listen: [LOOPBACK_TCP] })
+    const b = await startNode({ listen: [LOOPBACK_TCP] })
+    const heard: string[] = []
+    a.network.gossip.join(TOPIC, (author) => {
+      heard.push(author)
+      return 'accept'
+    })
+    for (let run = 1; run <= 2; run++) {
+      await a.network.start()
+      await a.network.connect(b.address())
+      await until(() => b.network.gossip.members(TOPIC).includes(a.id))
+      await b.network.gossip.publish(TOPIC, HELLO)
+      await until(() => heard.length === run)
+      await a.network.stop()
+      await until(() => !b.network.isConnected(a.id))
+    }
+    expect(heard).toEqual([b.id, b.id])
+  })
+})
+
+async function connectedPair(): Promise<[TestNode, TestNode]> {
+  const pair: [TestNode, TestNode] = [await startNode(), await startNode()]
+  await pair[0].network.connect(pair[1].address())
+  return pair
+}
+
+/** Joins the topic at `to` and waits until something that `from` publishes there has arrived. */
+async function published(from: TestNode, to: TestNode, topic: string): Promise<void> {
+  let isHere = false
+  to.network.gossip.join(topic, () => {
+    isHere = true
+    return 'accept'
+  })
+  await until(() => from.network.gossip.members(topic).includes(to.id))
+  await from.network.gossip.publish(topic, HELLO)
+  await until(() => isHere)
+}
