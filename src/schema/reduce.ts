@@ -65,8 +65,12 @@ class Reduction {
       // draft-07 §8.3: all other properties in a $ref object are ignored; what it defines can still be pointed to.
       const isIgnored = hasRef && this.#dialect === 'draft-07' && keyword !== 'definitions' && keyword !== '$defs'
       if (isIgnored || !KEYWORDS[this.#dialect].has(keyword)) continue
-      const isLarge = keyword === 'enum' && Array.isArray(value) && value.length > MAX_COMPARED_VALUES
-      reduced[isLarge ? 'largeEnum' : keyword] = this.#reduceKeyword(keyword, value, `${at}/${keyword}`, isBased)
+      reduced[keyword === 'enum' && isLookedUp(value) ? 'largeEnum' : keyword] = this.#reduceKeyword(
+        keyword,
+        value,
+        `${at}/${keyword}`,
+        isBased
+      )
     }
     return reduced
   }
@@ -109,6 +113,11 @@ class Reduction {
     }
     return target
   }
+}
+
+/** An empty one is allowed, and fits nothing, but Ajv's own keyword takes none. */
+function isLookedUp(values: unknown): boolean {
+  return Array.isArray(values) && (values.length === 0 || values.length > MAX_COMPARED_VALUES)
 }
 
 /** RFC 6901 §3 and §6: as one token of a URI fragment. */

@@ -28,38 +28,41 @@ function under(arbitrary: fc.Arbitrary<unknown>, keywords: string): Record<strin
   return Object.fromEntries(keywords.split(' ').map((keyword) => [keyword, arbitrary]))
 }
 
+/** Objects with up to four of the members. */
+function someOf(members: Record<string, fc.Arbitrary<unknown>>): fc.Arbitrary<unknown> {
+  const entries = Object.entries(members).map(([keyword, member]) => fc.tuple(fc.constant(keyword), member))
+  return fc.array(fc.oneof(...entries), { maxLength: 4 }).map((chosen) => Object.fromEntries(chosen))
+}
+
 /** Close enough to schemas that most pass the lint. */
 const { schema } = fc.letrec<{ schema: unknown; object: unknown }>((tie) => {
   const map = fc.dictionary(fc.constantFrom('a', 'b', 'a/b', 'toString', '^a', '%', 'é'), tie('schema'), { maxKeys: 3 })
   const list = fc.array(tie('schema'), { minLength: 1, maxLength: 3 })
   const size = fc.integer({ min: 0, max: 4 })
   return {
-    schema: fc.oneof({ maxDepth: 4 }, fc.boolean(), tie('object')),
-    object: fc.record(
-      {
-        ...under(map, '$defs definitions properties dependentSchemas dependencies'),
-        ...under(list, 'allOf anyOf oneOf prefixItems'),
-        ...under(tie('schema'), 'not if then else items contains additionalProperties propertyNames'),
-        ...under(tie('schema'), 'unevaluatedItems unevaluatedProperties additionalItems'),
-        ...under(size, 'minimum maxLength minItems maxProperties minContains'),
-        patternProperties: fc.dictionary(fc.constantFrom(...PATTERNS), tie('schema'), { maxKeys: 2 }),
-        $ref: fc.constantFrom(...REFS),
-        $schema: fc.constantFrom(
-          'http://json-schema.org/draft-07/schema#',
-          'https://json-schema.org/draft/2020-12/schema'
-        ),
-        $id: fc.constantFrom('https://example.com/a', 'a', '#a'),
-        $anchor: fc.constantFrom('a', 'b'),
-        type: fc.oneof(fc.constantFrom(...TYPES), fc.uniqueArray(fc.constantFrom(...TYPES), { minLength: 1 })),
-        enum: fc.array(fc.jsonValue({ maxDepth: 1 }), { maxLength: 20 }),
-        const: fc.jsonValue({ maxDepth: 1 }),
-        multipleOf: fc.constant(2),
-        pattern: fc.constantFrom(...PATTERNS),
-        uniqueItems: fc.boolean(),
-        required: fc.uniqueArray(fc.constantFrom('a', 'b', 'toString'))
-      },
-      { requiredKeys: [] }
-    )
+    schema: fc.oneof({ maxDepth: 5 }, fc.boolean(), { arbitrary: tie('object'), weight: 6 }),
+    object: someOf({
+      ...under(map, '$defs definitions properties dependentSchemas dependencies'),
+      ...under(list, 'allOf anyOf oneOf prefixItems'),
+      ...under(tie('schema'), 'not if then else items contains additionalProperties propertyNames'),
+      ...under(tie('schema'), 'unevaluatedItems unevaluatedProperties additionalItems'),
+      ...under(size, 'minimum maxLength minItems maxProperties minContains'),
+      patternProperties: fc.dictionary(fc.constantFrom(...PATTERNS), tie('schema'), { maxKeys: 2 }),
+      $ref: fc.constantFrom(...REFS),
+      $schema: fc.constantFrom(
+        'http://json-schema.org/draft-07/schema#',
+        'https://json-schema.org/draft/2020-12/schema'
+      ),
+      $id: fc.constantFrom('https://example.com/a', 'a', '#a'),
+      $anchor: fc.constantFrom('a', 'b'),
+      type: fc.oneof(fc.constantFrom(...TYPES), fc.uniqueArray(fc.constantFrom(...TYPES), { minLength: 1 })),
+      enum: fc.array(fc.jsonValue({ maxDepth: 1 }), { maxLength: 20 }),
+      const: fc.jsonValue({ maxDepth: 1 }),
+      multipleOf: fc.constant(2),
+      pattern: fc.constantFrom(...PATTERNS),
+      uniqueItems: fc.boolean(),
+      required: fc.uniqueArray(fc.constantFrom('a', 'b', 'toString'))
+    })
   }
 })
 

@@ -133,6 +133,7 @@ describe('2020-12', () => {
       fits: [7, 'a', { c: [null], b: 1 }],
       not: [20, '7', { b: 1 }, null]
     },
+    { id: 'an empty enumeration', schema: { enum: [] }, fits: [], not: [1, null] },
     { id: 'formats check nothing', schema: { format: 'email' }, fits: ['no mail'], not: [] },
     {
       id: 'keywords of other dialects check nothing',
