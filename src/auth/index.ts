@@ -43,5 +43,5 @@ export interface Auth {
    *
    * @throws {MeshError} FORBIDDEN when the peer's key isn't Ed25519 or the connection is not encrypted
    */
-  callerOf(connection: Connection): Caller
+  readonly callerOf: (connection: Connection) => Caller
 }

@@ -178,7 +178,8 @@ export class Channel {
         pending.reply.end(frame)
         break
       case 'item':
-        pending.reply.item(frame.body, payload.length, pending)
+        if (pending.spend(payload.length)) pending.reply.item(frame.body, payload.length, pending)
+        else this.#refuse(undefined, new MeshError('INVALID_MESSAGE', 'the peer sent items without credit'))
         break
       case 'error':
         this.#settle(pending)
@@ -247,6 +248,8 @@ class Pending implements AskedRequest {
   /** Unset once it is sent. */
   frame: string | undefined
   readonly #channel: Channel
+  /** What the other side may still send; it may overdraw by one item. */
+  #credit = INITIAL_CREDIT_BYTES
   #consumedBytes = 0
   #isOver = false
   #signal: AbortSignal | undefined
@@ -271,10 +274,18 @@ class Pending implements AskedRequest {
     if (this.#onAbort !== undefined) this.#signal?.removeEventListener('abort', this.#onAbort)
   }
 
+  /** @returns false when there was no credit left */
+  spend(bytes: number): boolean {
+    if (this.#credit <= 0) return false
+    this.#credit -= bytes
+    return true
+  }
+
   consumed(bytes: number): void {
     if (this.#isOver) return
     this.#consumedBytes += bytes
     if (this.#consumedBytes < INITIAL_CREDIT_BYTES / 2) return
+    this.#credit += this.#consumedBytes
     this.#channel.grant(this.id, this.#consumedBytes)
     this.#consumedBytes = 0
   }

@@ -7,7 +7,7 @@ import {
   WRITE_HIGH_WATER_BYTES,
   WRITE_LOW_WATER_BYTES
 } from './constants.ts'
-import { encodeBatch, FrameDecoder } from './frames.ts'
+import { encodeBatch, FrameDecoder, MAX_PREFIX_BYTES } from './frames.ts'
 
 export interface FrameStreamInit {
   /** Largest frame either way, bytes of JSON. */
@@ -39,7 +39,7 @@ export class FrameStream {
   /** Encoded, from `#sentBytes` on not taken by the stream yet. */
   #batch: Buffer | undefined
   #sentBytes = 0
-  /** An estimate: characters of the queue, bytes of the batch. */
+  /** About: characters and the largest prefix in the queue, bytes of the batch. */
   #queuedBytes = 0
   #isFull = false
   /** The stream asked to wait for `drain`. */
@@ -94,9 +94,9 @@ export class FrameStream {
     if (this.#isClosed) return
     this.#queue.push(json)
     this.#framesThisTurn += 1
-    this.#queuedBytes += json.length
+    this.#queuedBytes += json.length + MAX_PREFIX_BYTES
+    if (!this.#flushScheduled) this.#scheduleFlush()
     if (this.#queuedBytes >= MAX_BATCH_BYTES) this.#sendMany()
-    else if (!this.#flushScheduled) this.#scheduleFlush()
   }
 
   /** Stops `onFrame`, and soon the peer's sending, until {@link resume}. */
@@ -116,7 +116,10 @@ export class FrameStream {
   /** Sends what is queued and ends the stream; resets it if the peer doesn't end its side in time. */
   close(): void {
     if (this.#isClosed) return
-    this.#flush(true)
+    while (this.#queuedBytes > 0 && !this.#isClosed) {
+      this.#isBlocked = false
+      this.#flush(1)
+    }
     const stream = this.#stream
     this.#finish()
     if (stream.status !== 'open') return
@@ -143,6 +146,9 @@ export class FrameStream {
   }
 
   readonly #onEnd = (): void => {
+    const { status } = this.#stream
+    // After a reset it comes just before `close`, which knows more.
+    if (status === 'reset' || status === 'aborted') return
     this.#remoteEnded = true
     this.#read()
   }
@@ -178,11 +184,12 @@ export class FrameStream {
     this.#flushScheduled = false
     this.#isBusy = this.#framesThisTurn > 1
     this.#framesThisTurn = 0
-    this.#flush()
+    this.#flush(1)
   }
 
+  /** Whole batches needn't wait for the end of the turn. */
   #sendMany(): void {
-    this.#flush()
+    this.#flush(MAX_BATCH_BYTES)
     if (this.#queuedBytes > MAX_WRITE_QUEUE_BYTES) {
       this.abort(new MeshError('CONNECTION_LOST', 'the peer does not read what it is sent'))
     } else if (this.#queuedBytes > WRITE_HIGH_WATER_BYTES) {
@@ -192,13 +199,13 @@ export class FrameStream {
 
   readonly #onDrain = (): void => {
     this.#isBlocked = false
-    this.#flush()
+    this.#flush(1)
   }
 
-  /** @param always also when the stream asks to wait */
-  #flush(always = false): void {
+  /** Writes until fewer than `atLeast` bytes are queued, or the stream asks to wait. */
+  #flush(atLeast: number): void {
     try {
-      while ((always || !this.#isBlocked) && !this.#isClosed) {
+      while (this.#queuedBytes >= atLeast && !this.#isBlocked && !this.#isClosed) {
         const batch = this.#nextBatch()
         if (batch === undefined) break
         const piece = batch.subarray(this.#sentBytes, this.#sentBytes + MAX_BATCH_BYTES)
@@ -221,7 +228,7 @@ export class FrameStream {
     if (this.#queue.length === 0) return undefined
     const jsons = this.#takeBatch()
     const batch = encodeBatch(jsons)
-    for (const json of jsons) this.#queuedBytes -= json.length
+    for (const json of jsons) this.#queuedBytes -= json.length + MAX_PREFIX_BYTES
     this.#queuedBytes += batch.length
     this.#batch = batch
     this.#sentBytes = 0
@@ -232,7 +239,7 @@ export class FrameStream {
     let chars = 0
     let count = 0
     for (const json of this.#queue) {
-      chars += json.length + 4
+      chars += json.length + MAX_PREFIX_BYTES
       if (count > 0 && chars > MAX_BATCH_BYTES) break
       count += 1
     }

@@ -2,7 +2,7 @@ import type { Uint8ArrayList } from 'uint8arraylist'
 import { MeshError } from '../errors.ts'
 
 /** Four groups of seven bits: 256 MiB, beyond every limit. */
-const MAX_PREFIX_BYTES = 4
+export const MAX_PREFIX_BYTES = 4
 
 const encoder = new TextEncoder()
 

@@ -54,6 +54,7 @@ export async function verifyJws(jws: string, options: VerifyJwsOptions): Promise
   const [header = '', body = '', signature = ''] = parts
   if (parts.length !== 3) throw new MeshError('INVALID_MESSAGE', 'not a compact JWS')
   fromBase64url(signature)
+  const payload = fromBase64url(body)
   const did = readHeader(header, options.type)
   const key = createPublicKey({ format: 'jwk', key: { kty: 'OKP', crv: 'Ed25519', x: base64url(keyFromDid(did)) } })
   try {
@@ -61,7 +62,7 @@ export async function verifyJws(jws: string, options: VerifyJwsOptions): Promise
   } catch (err) {
     throw new MeshError('INVALID_RECORD', 'the signature is not by the key it names', { cause: err })
   }
-  return { did, payload: readPayload(body) }
+  return { did, payload: readPayload(payload) }
 }
 
 function readHeader(part: string, type: string): string {
@@ -80,8 +81,7 @@ function readHeader(part: string, type: string): string {
   return kid
 }
 
-function readPayload(part: string): unknown {
-  const bytes = fromBase64url(part)
+function readPayload(bytes: Buffer): unknown {
   const payload = parseJson(bytes)
   // One reading, one digest: keys sorted and given once, numbers and strings in their one form.
   if (!isCanonical(payload, bytes)) throw new MeshError('INVALID_MESSAGE', 'the JWS payload is not canonical JSON')
