@@ -4,7 +4,7 @@ import { parseArgsStringToArgv } from 'string-argv'
 import { MeshError } from '../errors.ts'
 import type { AgentInit, AgentPatch, LocalAgent } from '../index.ts'
 import type { AUDIENCES, SignedRecord } from '../registry/messages.ts'
-import { print, printFields, printTable, json as toJson } from './output.ts'
+import { headline, print, printFields, printTable, json as toJson } from './output.ts'
 import { repeated } from './verb.ts'
 
 /** Adds the options that describe an agent. */
@@ -96,12 +96,12 @@ export function printAgent({ signed, local }: { signed?: SignedRecord; local?: L
   print('')
   printTable(
     ['KIND', 'CAPABILITY', 'VERSION', 'STREAMS', 'DESCRIPTION'],
-    record.capabilities.map(({ kind, name, version, streaming, description = '' }) => [
+    record.capabilities.map(({ kind, name, version, streaming, description }) => [
       kind,
       name,
       version,
       streaming ? 'yes' : 'no',
-      description.split('\n', 1)[0] ?? ''
+      headline(description)
     ])
   )
 }

@@ -25,6 +25,14 @@ export function json(value: unknown): string {
   )
 }
 
+/** The first line of a description, cut for a terminal's row. */
+export function headline(description = ''): string {
+  const [line = ''] = description.split('\n', 1)
+  return process.stdout.isTTY && line.length > MAX_HEADLINE ? `${line.slice(0, MAX_HEADLINE - 1)}…` : line
+}
+
+const MAX_HEADLINE = 72
+
 /** Prints a line of the result. */
 export function print(line: string): void {
   process.stdout.write(`${line}\n`)

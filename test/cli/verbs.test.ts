@@ -1,8 +1,11 @@
 import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
-import { describe, expect, it, onTestFinished } from 'vitest'
+import { describe, expect, it, onTestFinished, vi } from 'vitest'
 import { PEER, REMOTE, SELF } from '../gateway/fake-node.ts'
 import { begin, fakeDaemon, run, temporaryFolder } from './program.ts'
+
+// Child processes: seconds on a busy machine
+vi.setConfig({ testTimeout: 60_000 })
 
 describe('status, peers, connect', () => {
   it('print the status as one JSON document', async () => {

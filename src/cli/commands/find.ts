@@ -1,7 +1,7 @@
 import type { Change, FindSummary, Found } from '../../discovery/index.ts'
 import { MeshError } from '../../errors.ts'
 import { createClient } from '../client.ts'
-import { note, paint, plain, print, progress, json as toJson } from '../output.ts'
+import { headline, note, paint, plain, print, progress, json as toJson } from '../output.ts'
 import { addQueryOptions, type Context, count, duration, queryString, untilAborted, type Verb } from '../verb.ts'
 
 export const find: Verb = {
@@ -85,8 +85,8 @@ const COLOURS = { added: 'green', changed: 'yellow', gone: 'red' } as const
 
 /** Rows come one by one, so their columns have a usual width, not the widest one's. */
 function row({ agent, capability, source }: Found): string {
-  const { kind, name, version, description = '' } = capability
-  const cells = [kind, `${name}@${version}`, agent, source, description.split('\n', 1)[0] ?? ''].map(plain)
+  const { kind, name, version, description } = capability
+  const cells = [kind, `${name}@${version}`, agent, source, headline(description)].map(plain)
   if (!process.stdout.isTTY) return cells.join('\t')
   const [type = '', title = '', ...rest] = cells
   return [type.padEnd(5), paint('bold', title.padEnd(28)), ...rest].join('  ').trimEnd()
