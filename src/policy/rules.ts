@@ -90,5 +90,5 @@ function remedy(caller: Caller, resource: string): string {
 /** Names from a peer end up in terminals and logs: printable ASCII only, and not endless. */
 function shown(text: string): string {
   const plain = text.slice(0, MAX_SHOWN_LENGTH).replace(/[^\x20-\x7e]/g, '?')
-  return text.length > MAX_SHOWN_LENGTH ? `${plain}…` : plain
+  return text.length > MAX_SHOWN_LENGTH ? `${plain}...` : plain
 }
