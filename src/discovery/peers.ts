@@ -198,10 +198,13 @@ class ConnectedPeers implements Peers {
     await Promise.allSettled(this.#work)
   }
 
+  /** Its own records first: what it tells of itself in the snapshot is no news then. */
   #welcome(peer: string): void {
-    this.#background((signal) => this.#sync(peer, signal))
+    this.#background(async (signal) => {
+      await this.#sync(peer, signal)
+      await this.#takeSnapshot(peer, signal)
+    })
     if (this.#followers > 0) this.#followPeer(peer)
-    if (this.#givers() < SNAPSHOT_GIVERS) this.#background((signal) => this.#takeSnapshot(peer, signal))
   }
 
   /** Holds a watch at the peer; when it breaks, the next upkeep opens another. */
@@ -248,6 +251,8 @@ class ConnectedPeers implements Peers {
   async #takeSnapshot(peer: string, signal: AbortSignal): Promise<void> {
     const state = this.#states.get(peer)
     if (state === undefined || state.gaveSnapshot || this.#givers() >= SNAPSHOT_GIVERS) return
+    // Who gives no sound records of its own isn't asked about others'.
+    if (!this.isFresh(peer)) return
     const { hints, onHint, puller } = this.#components
     try {
       for (const hint of await puller.hints(peer, { signal, limit: MAX_SNAPSHOT_HINTS })) {

@@ -33,7 +33,8 @@ async function startNode(bootstrap: readonly string[] = []): Promise<RealNode> {
   }
   const { network } = await makeNode({ bootstrap }, { identity, emit })
   const registry = createRegistry({ store, identity, checkSchema: async () => {} })
-  const rpc = createRpc({ network, authenticate: createAuth().callerOf })
+  const auth = createAuth()
+  const rpc = createRpc({ network, authenticate: (connection) => auth.callerOf(connection) })
   const discovery = createDiscovery({ identity, registry, network, rpc, emit, on: on as never })
   await discovery.start()
   await network.start()

@@ -285,8 +285,8 @@ function fakeRpc(node: TestNode): Rpc {
   }
 
   return {
-    async handle({ handle }: Endpoint) {
-      node.answer = (body, context) => handle(body, context)
+    async handle(endpoint: Endpoint) {
+      node.answer = (body, context) => endpoint.handle(body, context)
     },
     async request(to, protocol, body, options) {
       for await (const item of stream(to, protocol, body, options)) return item
@@ -328,7 +328,12 @@ export async function all<T>(items: AsyncIterable<T>): Promise<T[]> {
   return read
 }
 
-/** A promise that settles when the test says so. */
+/** Resolves when `isTrue` holds, looked at after each turn of the loop; the test's own timeout is the deadline. */
+export async function until(isTrue: () => boolean): Promise<void> {
+  while (!isTrue()) await new Promise((resolve) => setImmediate(resolve))
+}
+
+/** The answer of a peer that hangs. */
 export function never(): Promise<never> {
   return new Promise(() => {})
 }

@@ -4,7 +4,7 @@ import { MAX_AGENTS, MAX_RECORD_BYTES } from '../../src/registry/index.ts'
 import { all, TestMesh } from './mesh.ts'
 import { signed } from './records.ts'
 
-type Liar = (identity: Identity, cursor: string | undefined) => Promise<unknown> | unknown
+type Liar = (identity: Identity, cursor: string | undefined) => unknown
 
 const page = (...records: string[]) => ({ records, more: false })
 
