@@ -12,8 +12,8 @@ const CHAIN_ROW = /^\{"chain":"([0-9a-f]{64})"\}$/
 
 export const FIRST_CHAIN = '0'.repeat(64)
 
-export const startRow = (previous: string): string => `{"log":"pryx-mesh-audit","v":1,"previous":"${previous}"}\n`
-export const chainRow = (chain: string): string => `{"chain":"${chain}"}\n`
+const startRow = (previous: string): string => `{"log":"pryx-mesh-audit","v":1,"previous":"${previous}"}\n`
+const chainRow = (chain: string): string => `{"chain":"${chain}"}\n`
 
 export function readStartRow(line: string): string | undefined {
   return START_ROW.exec(line)?.[1]
@@ -23,7 +23,7 @@ export function readChainRow(line: string): string | undefined {
   return CHAIN_ROW.exec(line)?.[1]
 }
 
-export function nextChain(previous: string, batch: Uint8Array): string {
+function nextChain(previous: string, batch: Uint8Array): string {
   return createHash('sha256').update(previous).update(batch).digest('hex')
 }
 

@@ -2,7 +2,7 @@ import { z } from 'zod'
 import { ACTIONS, MAX_ALTERNATIVES, MAX_PATTERN_LENGTH, MAX_RULE_ID_LENGTH, MAX_RULES } from './constants.ts'
 import { compileGlob } from './glob.ts'
 
-export const RULE_EFFECTS = ['allow', 'deny'] as const
+const RULE_EFFECTS = ['allow', 'deny'] as const
 export type Effect = (typeof RULE_EFFECTS)[number]
 
 /** Blocked is missing on purpose: no rule can allow a blocked peer anything, and none needs to deny it. */
@@ -16,7 +16,7 @@ const act = glob.refine((pattern) => ACTIONS.some(compileGlob(pattern)), {
 
 const oneOrMore = <T extends z.ZodType>(item: T) => z.union([item, z.array(item).min(1).max(MAX_ALTERNATIVES)])
 
-export const rule = z.strictObject({
+const rule = z.strictObject({
   id: z
     .string()
     .max(MAX_RULE_ID_LENGTH)

@@ -1,4 +1,3 @@
-import { extname } from 'node:path'
 import { Worker } from 'node:worker_threads'
 import { MeshError } from '../errors.ts'
 import { MAX_WAITING, MAX_WORKERS, WORKER_HEAP_MB, WORKER_START_MS, WORKER_TIMEOUT_MS } from './constants.ts'
@@ -136,8 +135,9 @@ class WorkerPool implements ValidationPool {
 }
 
 function startWorker(): Worker {
-  // Beside this file and of its kind: .ts from the sources, .js when built.
-  const worker = new Worker(new URL(`./worker${extname(import.meta.filename)}`, import.meta.url), {
+  const isSource = import.meta.filename.endsWith('.ts')
+  const file = isSource ? new URL('./worker.ts', import.meta.url) : new URL('./worker.js', import.meta.url)
+  const worker = new Worker(file, {
     execArgv: [],
     resourceLimits: { maxOldGenerationSizeMb: WORKER_HEAP_MB }
   })
