@@ -96,6 +96,19 @@ export function composeLibp2p(components: Libp2pComponents, init: Libp2pInit): P
   })
 }
 
+interface Debounced {
+  stop?(): void
+}
+
+/** Stops a node, and with it two updates that libp2p puts off by a second: they would hold the process and write to a closed cache. */
+export async function stopLibp2p(node: MeshLibp2p): Promise<void> {
+  await node.stop()
+  const { _push } = node.services.identifyPush as { _push?: Debounced }
+  const { components } = node as { components?: { addressManager?: { _updatePeerStoreAddresses?: Debounced } } }
+  _push?.stop?.()
+  components?.addressManager?._updatePeerStoreAddresses?.stop?.()
+}
+
 /** A logger that says nothing: libp2p makes one for every stream, and a talking one costs a fifth of opening it. */
 export function silentLogger(): ComponentLogger {
   const log: Logger = Object.assign(() => {}, { error: () => {}, trace: () => {}, enabled: false, newScope: () => log })

@@ -7,7 +7,7 @@ import { createGossip, type MeshGossip } from './gossip.ts'
 import type { Network, NetworkComponents, NetworkInit, NetworkStatus, PeerInfo, StreamHandler } from './index.ts'
 import { createNetworkMemory, type KnownPeer, type NetworkMemory } from './known-peers.ts'
 import { createLan, type Lan } from './lan.ts'
-import { composeLibp2p, type MeshLibp2p, silentLogger } from './libp2p.ts'
+import { composeLibp2p, type MeshLibp2p, silentLogger, stopLibp2p } from './libp2p.ts'
 import {
   defaultListen,
   hasOpenPort,
@@ -97,7 +97,7 @@ class MeshNetwork implements Network {
     await this.providers.detach()
     this.gossip.detach()
     for (const peer of running.node.getPeers()) this.#components.emit('peer:leave', { peer: peer.toString() })
-    await running.node.stop()
+    await stopLibp2p(running.node)
     await this.#memory.flush()
   }
 

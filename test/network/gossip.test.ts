@@ -1,11 +1,11 @@
-import { memory } from '@libp2p/memory'
 import { multiaddr } from '@multiformats/multiaddr'
 import { describe, expect, it, onTestFinished } from 'vitest'
 import { createIdentity } from '../../src/identity/index.ts'
-import { createGossip } from '../../src/network/gossip.ts'
+import { tidyConnections } from '../../src/network/connections.ts'
+import { createGossip, type MeshGossip } from '../../src/network/gossip.ts'
 import { MAX_GOSSIP_BYTES, MAX_TOPICS } from '../../src/network/index.ts'
-import { composeLibp2p, silentLogger } from '../../src/network/libp2p.ts'
-import { LOOPBACK_TCP, makeNode, startNode, type TestNode, until } from './nodes.ts'
+import { composeLibp2p, type MeshLibp2p, silentLogger, stopLibp2p } from '../../src/network/libp2p.ts'
+import { LOOPBACK_TCP, LOOPBACK_WS, makeNode, startNode, type TestNode, until } from './nodes.ts'
 
 const TOPIC = '/pryx-mesh/catalogue/1'
 const HELLO = new TextEncoder().encode('hello')
@@ -30,7 +30,7 @@ describe('gossip', () => {
     await author.network.gossip.publish(TOPIC, HELLO)
     await until(() => received.size === 17)
     expect([...received].every((line) => line.endsWith(`${author.id} hello`))).toBe(true)
-  }, 20_000)
+  }, 60_000)
 
   it('reaches a node that joins the topic long after it connected, and hears it', async () => {
     const [a, b] = await connectedPair()
@@ -59,6 +59,29 @@ describe('gossip', () => {
     b.network.gossip.leave(TOPIC)
     await until(() => a.network.gossip.members(TOPIC).length === 0)
     await published(a, b, TOPIC)
+    expect(a.network.gossip.members(TOPIC)).toEqual([b.id])
+  })
+
+  it('goes on when the connection that carried it ends and another remains', async () => {
+    const [a, b] = [await startBare(LOOPBACK_TCP, LOOPBACK_WS), await startBare()]
+    const heard: string[] = []
+    a.gossip.join(TOPIC, (author) => {
+      heard.push(author)
+      return 'accept'
+    })
+    const [overTcp, overWebSocket] = a.node.getMultiaddrs()
+    if (overTcp === undefined || overWebSocket === undefined) throw new Error('listens on two addresses')
+    const first = await b.node.dial(overTcp)
+    await until(() => b.gossip.members(TOPIC).length === 1)
+    await b.node.dial(overWebSocket, { force: true })
+    await until(() => a.node.getConnections().length === 2)
+    first.abort(new Error('pulled'))
+    await until(() => a.node.getConnections().length === 1 && b.node.getConnections().length === 1)
+    await until(() => {
+      void b.gossip.publish(TOPIC, HELLO)
+      return heard.length > 0
+    })
+    expect(new Set(heard)).toEqual(new Set([b.node.peerId.toString()]))
   })
 
   it('passes on what is accepted only, and a receiver that throws ignores', async () => {
@@ -87,34 +110,22 @@ describe('gossip', () => {
   })
 
   it('makes rejected messages cost their sender its hearing', async () => {
-    const sender = await startNode()
-    const node = await composeLibp2p(
-      { identity: createIdentity(), datastore: undefined, logger: silentLogger(), clock: Date.now },
-      {
-        listen: [],
-        transports: [memory()],
-        connectionEncrypters: undefined,
-        watch: { onListening() {}, onFailure() {} }
-      }
-    )
-    onTestFinished(() => node.stop())
-    const gossip = createGossip()
+    const sender = await startNode({ listen: [LOOPBACK_TCP] })
+    const { node, gossip } = await startBare()
     let judged = 0
     gossip.join(TOPIC, () => {
       judged++
       return 'reject'
     })
-    await node.start()
-    gossip.attach(node.services.pubsub)
     await node.dial(multiaddr(sender.address()))
     await until(() => sender.network.gossip.members(TOPIC).length === 1)
     for (let i = 1; i <= 3; i++) {
       await sender.network.gossip.publish(TOPIC, Uint8Array.of(i))
       await until(() => judged === i)
     }
-    const { getScore } = node.services.pubsub as unknown as { getScore(this: unknown, peer: string): number }
+    const router = node.services.pubsub as unknown as { getScore(peer: string): number }
     // Below -80 nothing is read from a peer any more; scores are cached for a second
-    await until(() => getScore.call(node.services.pubsub, sender.id) < -80)
+    await until(() => router.getScore(sender.id) < -80)
     expect(judged).toBe(3)
   })
 
@@ -171,4 +182,22 @@ async function published(from: TestNode, to: TestNode, topic: string): Promise<v
   await until(() => from.network.gossip.members(topic).includes(to.id))
   await from.network.gossip.publish(topic, HELLO)
   await until(() => isHere)
+}
+
+/** A node below the network's interface. */
+async function startBare(...listen: string[]): Promise<{ node: MeshLibp2p; gossip: MeshGossip }> {
+  const identity = createIdentity()
+  const node = await composeLibp2p(
+    { identity, datastore: undefined, logger: silentLogger(), clock: Date.now },
+    { listen, transports: undefined, connectionEncrypters: undefined, watch: { onListening() {}, onFailure() {} } }
+  )
+  const gossip = createGossip()
+  await node.start()
+  gossip.attach(node.services.pubsub)
+  const endTidying = tidyConnections(node, identity.id)
+  onTestFinished(() => {
+    endTidying()
+    return stopLibp2p(node)
+  })
+  return { node, gossip }
 }

@@ -5,7 +5,7 @@ import { mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { createInterface } from 'node:readline'
-import { beforeAll, describe, expect, it, onTestFinished } from 'vitest'
+import { beforeAll, describe, expect, it, onTestFailed, onTestFinished } from 'vitest'
 
 const CHILD = join(import.meta.dirname, 'lan-node.ts')
 
@@ -80,6 +80,7 @@ describe('a LAN of network namespaces', () => {
       lan.setLink(1, 'up')
       lan.addMulticastRoute(1) // it went with the link
       await Promise.all([a.saw('peer:join', late.id), late.saw('peer:join', a.id)])
+      expect(await late.ask('status')).toMatchObject({ lan: 'on' })
     },
     30_000
   )
@@ -154,6 +155,7 @@ async function startChild(space: string, home: string, children: ChildProcess[])
   children.push(child)
   const lines: Line[] = []
   const waiting = new Set<() => void>()
+  onTestFailed(() => void process.stderr.write(`${space}: ${JSON.stringify(lines, undefined, 1)}\n`))
   createInterface({ input: child.stdout }).on('line', (text) => {
     lines.push(JSON.parse(text))
     for (const check of waiting) check()

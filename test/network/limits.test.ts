@@ -206,7 +206,7 @@ interface FakeConnection extends EventTarget {
 function gaterAt(clock: () => number) {
   const gater = createGater(clock)
   return {
-    dial(host: string) {
+    dial: (host: string) => {
       const remoteAddr = multiaddr(host.includes(':') ? `/ip6/${host}/tcp/1` : `/ip4/${host}/tcp/1`)
       const connection: FakeConnection = Object.assign(new EventTarget(), {
         remoteAddr,
@@ -219,7 +219,7 @@ function gaterAt(clock: () => number) {
       const isDenied = gater.denyInboundConnection?.(connection as unknown as MultiaddrConnection) === true
       return { connection, isDenied }
     },
-    upgrade(connection: FakeConnection) {
+    upgrade: (connection: FakeConnection) => {
       void gater.denyInboundUpgradedConnection?.({} as never, connection as unknown as MultiaddrConnection)
     }
   }

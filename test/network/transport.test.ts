@@ -137,8 +137,8 @@ describe.each(PAIRS)('$id', ({ listen, dialler, server }) => {
     const [cut, other] = who === 'dialler' ? [pair.dialled, pair.accepted] : [pair.accepted, pair.dialled]
     pair.outbound.send(CHUNK)
     cut.abort(new Error('pulled'))
-    await until(() => other.status !== 'open')
-    await until(() => pair.outbound.status !== 'open' && pair.inbound.status !== 'open')
+    await until(() => other.status !== 'open' && pair.outbound.status !== 'open' && pair.inbound.status !== 'open')
+    expect([cut.status, other.status]).not.toContain('open')
   })
 
   it('delivers what was sent right before a graceful close', async () => {
