@@ -35,8 +35,8 @@ export interface RecordCache {
   ofPeer(peer: string): readonly SignedRecord[]
   /** Unexpired records by the agent's short name. */
   named(name: string): readonly SignedRecord[]
-  /** Unexpired matches. `query` narrows what has to be looked at, `match` decides. */
-  match(query: Query, match: Match): Iterable<{ signed: SignedRecord; capabilities: readonly Capability[] }>
+  /** Unexpired records that may match, far fewer than all when the query allows it. */
+  candidates(query: Query): Iterable<SignedRecord>
   all(): Iterable<SignedRecord>
   /** Drops what has expired. */
   expire(): void
@@ -153,13 +153,11 @@ class Cache implements RecordCache {
     return this.#byAgent.get(name).flatMap((agent) => this.get(agent) ?? [])
   }
 
-  *match(query: Query, match: Match): Iterable<{ signed: SignedRecord; capabilities: readonly Capability[] }> {
+  *candidates(query: Query): Iterable<SignedRecord> {
     const now = this.#now()
     for (const agent of this.#narrow(query)) {
       const entry = this.#entries.peek(agent)
-      if (entry === undefined || entry.expiresAt <= now) continue
-      const capabilities = match(entry.signed.record)
-      if (capabilities.length > 0) yield { signed: entry.signed, capabilities }
+      if (entry !== undefined && entry.expiresAt > now) yield entry.signed
     }
   }
 

@@ -62,8 +62,8 @@ export function find(components: FindComponents, options: FindOptions): FindResu
   return { [Symbol.asyncIterator]: results, summary: ended.promise }
 }
 
-/** Cached matches handled between two turns of the loop. */
-const SLICE = 500
+/** Cached records looked at between two turns of the loop: a millisecond's work when words are looked for. */
+const SLICE = 256
 
 interface SearchInit {
   readonly timeoutMs: number
@@ -159,9 +159,9 @@ class Search {
   async #fromCache(): Promise<void> {
     const { cache, local } = this.#components
     for (const signed of local.all()) this.#yield(signed, 'cache')
-    const matches = Iterator.from(cache.match(this.#query, this.#match)).map(({ signed }) => signed)
-    for (let slice = take(matches); slice.length > 0 && !this.#ended.signal.aborted; slice = take(matches)) {
-      this.#fromSlice(slice)
+    const candidates = Iterator.from(cache.candidates(this.#query))
+    for (let slice = take(candidates); slice.length > 0 && !this.#ended.signal.aborted; slice = take(candidates)) {
+      this.#fromSlice(slice.filter(({ record }) => this.#match(record).length > 0))
       await setImmediate()
     }
   }
@@ -277,7 +277,7 @@ class Search {
   }
 }
 
-/** The next so many: what is matched in one go doesn't hold up the loop. */
+/** The next so many. */
 function take<T>(items: IteratorObject<T>): T[] {
   const taken: T[] = []
   while (taken.length < SLICE) {

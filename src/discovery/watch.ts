@@ -34,8 +34,8 @@ export async function* watch(components: WatchComponents, query: Query, signal: 
   ]
   try {
     for (const { record } of local.all()) changes.note(record.id, 'cache')
-    for (const { signed } of cache.match(query, match)) {
-      const { id } = signed.record
+    for (const { record } of cache.candidates(query)) {
+      const { id } = record
       if (peers.isConnected(peerOf(id)) || now() - (cache.verifiedAt(id) ?? 0) < TRUSTED_MS) changes.note(id, 'cache')
     }
     void keepLooking(components, query, { ended, changes })

@@ -18,7 +18,7 @@ function openCache() {
   cache.onChange((change) => changes.push(change))
   const put = (init: RecordInit = {}) => cache.accept(identity.id, unsigned({ identity, ...init }), 'peer')
   const names = (query: Query) =>
-    [...cache.match(query, capabilityMatch(query))].flatMap(({ capabilities }) => capabilities.map(({ name }) => name))
+    [...cache.candidates(query)].flatMap(({ record }) => capabilityMatch(query)(record)).map(({ name }) => name)
   return { cache, clock, events, changes, put, names }
 }
 

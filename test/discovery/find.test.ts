@@ -9,12 +9,6 @@ function fakeTime(): void {
   onTestFinished(() => void vi.useRealTimers())
 }
 
-/** Waits until the node has taken over all records of its peers. */
-async function synchronised(mesh: TestMesh, a: { id: string }): Promise<void> {
-  await until(() => mesh.requests.some(({ from, body }) => from === a.id && body['op'] === 'query'))
-  await new Promise((resolve) => setTimeout(resolve))
-}
-
 describe('sources', () => {
   it('gives own agents, whatever their audience', async () => {
     const node = await new TestMesh().node()
@@ -39,13 +33,13 @@ describe('sources', () => {
     const [a, b] = [await mesh.node(), await mesh.node()]
     await b.offer('fs', ['read'])
     mesh.link(a, b)
-    await a.found('read')
-    await synchronised(mesh, a)
-    const asked = mesh.requests.length
+    const asked = (op: string) => mesh.requests.filter(({ from, body }) => from === a.id && body['op'] === op).length
+    await until(() => asked('hints') === 1)
+    const before = asked('query')
     const results = a.discovery.find({ kind: 'tool' })
     expect(await all(results)).toMatchObject([{ source: 'cache' }])
     expect(await results.summary).toEqual({ complete: true, count: 1 })
-    expect(mesh.requests).toHaveLength(asked)
+    expect(asked('query')).toBe(before)
   })
 
   it('asks the author of a hint it heard on a topic', async () => {
