@@ -4,7 +4,7 @@ import { join, resolve } from 'node:path'
 /** In the home; only its owner may open it. */
 export const CONTROL_SOCKET = 'control.sock'
 
-export const DEFAULT_HOME = join(homedir(), '.pryx-mesh')
+const DEFAULT_HOME = join(homedir(), '.pryx-mesh')
 
 /** The home to use: the flag, else PRYX_MESH_HOME, else the default. Absolute. */
 export function homeOf(flag: string | undefined): string {

@@ -17,7 +17,7 @@ export interface Context {
   readonly client: Client
 }
 
-export type Arguments = readonly (string | undefined)[]
+type Arguments = readonly (string | undefined)[]
 
 /** A command of the program, as data. */
 export interface Verb {

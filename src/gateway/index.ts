@@ -6,6 +6,6 @@
  * const control = await openControl({ node, path: join(home, 'control.sock'), onStop: async () => { … } })
  * // curl --unix-socket ~/.pryx-mesh/control.sock http://mesh/v1/status
  */
-export { type Control, type ControlInit, openControl } from './control.ts'
+export { type Control, openControl } from './control.ts'
 export { HTTP_STATUS } from './errors.ts'
 export type { ControlError, ControlLine, EventItem } from './messages.ts'

@@ -35,7 +35,9 @@ export interface ProgramOptions {
 /** Starts the program as a child process. */
 export function begin(args: readonly string[], { stdin = '', env = {}, cwd }: ProgramOptions = {}): Program {
   const { PRYX_MESH_HOME: _home, npm_lifecycle_event: _script, ...inherited } = process.env
-  const child = spawn(process.execPath, [BIN, ...args], { cwd, env: { ...inherited, ...env } })
+  // Without it each of a hundred processes strips the types of the whole source again
+  const cache = { NODE_COMPILE_CACHE: join(tmpdir(), 'pryx-mesh-compile-cache') }
+  const child = spawn(process.execPath, [BIN, ...args], { cwd, env: { ...inherited, ...cache, ...env } })
   onTestFinished(() => void child.kill('SIGKILL'))
   let stdout = ''
   let stderr = ''

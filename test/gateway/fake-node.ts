@@ -17,7 +17,7 @@ export interface FakeNode extends Node {
   whenHeard(): Promise<void>
 }
 
-export function capabilityOf(name: string, more: Partial<Capability> = {}): Capability {
+function capabilityOf(name: string, more: Partial<Capability> = {}): Capability {
   return {
     kind: 'tool',
     name,
@@ -30,7 +30,7 @@ export function capabilityOf(name: string, more: Partial<Capability> = {}): Capa
   }
 }
 
-export function recordOf(id: string, more: Partial<AgentRecord> = {}): SignedRecord {
+function recordOf(id: string, more: Partial<AgentRecord> = {}): SignedRecord {
   const record: AgentRecord = {
     v: 1,
     id,
