@@ -56,7 +56,7 @@ export function createAdvertiser(network: Network): Advertiser {
 }
 
 /** Keys in the order of their worth: exact names are asked for most, name spaces of one name least. */
-export function keysOf(records: Iterable<SignedRecord>): readonly CID[] {
+function keysOf(records: Iterable<SignedRecord>): readonly CID[] {
   const capabilities = [...records].flatMap(({ record }) => record.capabilities)
   const names = capabilities.map(({ kind, name }) => nameKey(kind, name))
   const dotted = capabilities.filter(({ name }) => firstSegment(name) !== name)

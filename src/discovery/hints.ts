@@ -6,7 +6,7 @@ import { MAX_GIVER_HINTS, MAX_HINT_BYTES, MAX_HINTS, MAX_PEER_HINTS } from './co
 import type { Announce, Hint } from './messages.ts'
 
 /** A hint and who told it: its subject itself, signed, or another node, unsigned. */
-export interface KnownHint {
+interface KnownHint {
   readonly hint: Hint
   readonly giver: string
 }

@@ -23,9 +23,7 @@ import type { Capability, Query, RecordRef, SignedRecord } from '../registry/mes
 import type { Rpc } from '../rpc/index.ts'
 import { MeshDiscovery } from './discovery.ts'
 
-export { CAPABILITY_PREFIX, CATALOGUE_TOPIC, MAX_HINT_BYTES, RECORDS_PROTOCOL } from './constants.ts'
 export { recordsProtocol } from './records.ts'
-export { REFUSALS, type Refusal } from './refusals.ts'
 
 /** Where a result came from: known already, asked of a connected peer, told by a topic, named by the DHT. */
 export type FindSource = 'cache' | 'peer' | 'topic' | 'dht'
@@ -87,7 +85,7 @@ export interface Discovery {
   named(name: string, options: { signal: AbortSignal }): Promise<readonly SignedRecord[]>
   /** Records of other nodes in the cache. */
   readonly size: number
-  /** Records and hints that were refused since the start, by {@link Refusal}. */
+  /** Records and hints that were refused since the start, by reason: `forged`, `expired`, `rolled-back`, … */
   refused(): Readonly<Record<string, number>>
 }
 

@@ -24,7 +24,6 @@ export const recordsRequest = z.discriminatedUnion('op', [
     limit: z.int().min(1).max(MAX_SNAPSHOT_HINTS).optional()
   })
 ])
-export type RecordsRequest = z.infer<typeof recordsRequest>
 
 /** The answer to `query`. */
 export const queryAnswer = z.object({
@@ -59,18 +58,18 @@ const hintFields = {
 }
 
 /** A gossiped hint that its author has a record: on the catalogue topic and the topics of its capabilities. */
-export const announce = z.object({ v: z.literal(1), t: z.literal('announce'), agent: agentName, ...hintFields })
+const announce = z.object({ v: z.literal(1), t: z.literal('announce'), agent: agentName, ...hintFields })
 export type Announce = z.infer<typeof announce>
 
 /** Its author does not offer the agent any more. */
-export const withdraw = z.object({ v: z.literal(1), t: z.literal('withdraw'), agent: agentName, seq: z.int().min(1) })
+const withdraw = z.object({ v: z.literal(1), t: z.literal('withdraw'), agent: agentName, seq: z.int().min(1) })
 export type Withdraw = z.infer<typeof withdraw>
 
 /** What travels on the topics. The author is who signed the gossip message; the agent's id is `<author>/<agent>`. */
 export const topicMessage = z.discriminatedUnion('t', [announce, withdraw])
 
 /** A hint as one node tells it of others, unsigned: worth asking its owner, no more. */
-export const hint = z.object({ id: agentId, ...hintFields })
+const hint = z.object({ id: agentId, ...hintFields })
 export type Hint = z.infer<typeof hint>
 
 /** The answer to `hints`. */

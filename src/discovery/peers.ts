@@ -23,9 +23,9 @@ import type { Hint } from './messages.ts'
 import type { Puller } from './pull.ts'
 
 /** What became of a question: answered, nobody there any more, or no answer though somebody may be there. */
-export type Outcome = 'answered' | 'gone' | 'silent'
+type Outcome = 'answered' | 'gone' | 'silent'
 
-export interface AskOptions {
+interface AskOptions {
   readonly signal: AbortSignal
   readonly source: FindSource
   /** Called with each verified record that came. */

@@ -27,7 +27,7 @@ export interface Puller {
   hints(peer: string, options: { signal: AbortSignal; limit: number }): Promise<readonly Hint[]>
 }
 
-export interface PullOptions {
+interface PullOptions {
   readonly signal: AbortSignal
   readonly timeoutMs: number
   readonly source: FindSource

@@ -1,26 +1,28 @@
 import type { Emit } from '../events.ts'
 
-/** Why a record or hint was not taken. */
-export const REFUSALS = [
-  /** Not a JWS, not a record, or an answer that breaks its schema. */
-  'malformed',
-  /** Larger than its limit. */
-  'oversize',
-  /** The signature isn't its owner's. */
-  'forged',
-  /** Given away by somebody else than its owner. */
-  'wrong-owner',
-  'expired',
-  /** An older record than one seen, another one of the same seq, or one that was withdrawn. */
-  'rolled-back',
-  /** More records, bytes, pages or hints than one peer may have here. */
-  'too-many',
-  /** A hint that breaks its schema or is on the wrong topic. */
-  'bad-hint',
-  /** More announcements than the author's budget. */
-  'over-budget'
-] as const
-export type Refusal = (typeof REFUSALS)[number]
+/**
+ * Why a record or hint was not taken.
+ *
+ * - `malformed`: not a JWS, not a record, or an answer that breaks its schema
+ * - `oversize`: larger than its limit
+ * - `forged`: the signature isn't its owner's, or it says what its owner may not say
+ * - `wrong-owner`: given by somebody else than its owner
+ * - `expired`
+ * - `rolled-back`: older than one seen, another one of the same seq, or one that was withdrawn
+ * - `too-many`: more records, bytes or hints than one peer may have here
+ * - `bad-hint`: a hint that breaks its schema, or on the wrong topic
+ * - `over-budget`: more announcements or changes than its author's budget
+ */
+export type Refusal =
+  | 'malformed'
+  | 'oversize'
+  | 'forged'
+  | 'wrong-owner'
+  | 'expired'
+  | 'rolled-back'
+  | 'too-many'
+  | 'bad-hint'
+  | 'over-budget'
 
 /** Counts what was refused, and tells of it. */
 export interface Refusals {

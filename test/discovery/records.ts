@@ -21,7 +21,7 @@ export function tool(name: string, changes: Partial<Capability> = {}): Capabilit
   return { ...unsigned, digest: capabilityDigest(unsigned) }
 }
 
-export function recordOf(init: RecordInit = {}, identity = init.identity ?? createIdentity()): AgentRecord {
+function recordOf(init: RecordInit = {}, identity = init.identity ?? createIdentity()): AgentRecord {
   const { name = 'fs', seq = 1, expiresInMs = RECORD_TTL_MS, capabilities = [tool('read')] } = init
   return {
     v: 1,
