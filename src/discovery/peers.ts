@@ -70,8 +70,8 @@ export interface PeersComponents {
 interface PeerState {
   freshAt: number
   triedAt: number
-  /** It doesn't speak the records protocol. */
-  isMute: boolean
+  /** Until when it counts as not speaking the records protocol: it may have been starting. */
+  muteUntil: number
   /** It told what it knows of others. */
   gaveSnapshot: boolean
   /** Ends the watch at this peer. */
@@ -104,7 +104,8 @@ class ConnectedPeers implements Peers {
   }
 
   connected(): readonly string[] {
-    return [...this.#states].filter(([, { isMute }]) => !isMute).map(([peer]) => peer)
+    const now = this.#components.now()
+    return [...this.#states].filter(([, { muteUntil }]) => muteUntil <= now).map(([peer]) => peer)
   }
 
   isConnected(peer: string): boolean {
@@ -158,7 +159,7 @@ class ConnectedPeers implements Peers {
     this.#states.set(peer, {
       freshAt: -Infinity,
       triedAt: this.#components.now(),
-      isMute: false,
+      muteUntil: -Infinity,
       gaveSnapshot: false,
       following: undefined
     })
@@ -180,7 +181,7 @@ class ConnectedPeers implements Peers {
     const now = this.#components.now()
     for (const [peer, state] of this.#states) {
       const isDue = now - state.freshAt >= FRESH_MS - UPKEEP_MS && now - state.triedAt >= UPKEEP_MS
-      if (state.isMute) continue
+      if (state.muteUntil > now) continue
       if (isDue) this.#welcome(peer)
       if (this.#followers > 0) this.#followPeer(peer)
     }
@@ -275,7 +276,7 @@ class ConnectedPeers implements Peers {
     if (code === 'FORBIDDEN') return 'answered'
     if (code !== 'UNSUPPORTED_VERSION') return 'silent'
     const state = this.#states.get(peer)
-    if (state !== undefined) state.isMute = true
+    if (state !== undefined) state.muteUntil = this.#components.now() + UPKEEP_MS
     return 'answered'
   }
 

@@ -1,5 +1,6 @@
 import { expect, it, onTestFinished, vi } from 'vitest'
 import { FRESH_MS, JOIN_JITTER_MS, MAX_GIVER_HINTS, UPKEEP_MS } from '../../src/discovery/constants.ts'
+import { MeshError } from '../../src/errors.ts'
 import { createIdentity } from '../../src/identity/index.ts'
 import { all, TestMesh, until } from './mesh.ts'
 import { NOW } from './records.ts'
@@ -117,4 +118,23 @@ it('a peer that gives junk for a snapshot does no harm', async () => {
     mesh.stranger((body) => ((body as { op: string }).op === 'hints' ? { hints: [{}] } : { records: [], more: false }))
   )
   expect(await a.emitted('record:refused')).toMatchObject({ reason: 'malformed' })
+})
+
+it('a peer that did not speak the protocol when it joined is asked again', async () => {
+  fakeTime()
+  const mesh = new TestMesh()
+  const [a, b] = [await mesh.node(), await mesh.node()]
+  await b.offer('fs', ['read'])
+  const { answer } = b
+  b.answer = () => {
+    throw new MeshError('UNSUPPORTED_VERSION', 'not yet')
+  }
+  mesh.link(a, b)
+  await vi.advanceTimersByTimeAsync(JOIN_JITTER_MS)
+  await settled()
+  expect(await all(a.discovery.find({ name: 'read' }))).toEqual([])
+  b.answer = answer
+  mesh.nowMs += UPKEEP_MS
+  await vi.advanceTimersByTimeAsync(UPKEEP_MS)
+  await a.found('read')
 })
