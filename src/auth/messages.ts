@@ -5,7 +5,7 @@ import { MAX_HELLO_METHODS, MAX_HELLO_PROTOCOLS, MAX_NODE_NAME_LENGTH } from './
 const UNPRINTABLE = '\\p{Cc}\\p{Cf}\\p{Cs}\\p{Co}\\p{Zl}\\p{Zp}'
 
 /** What a node calls itself. Not unique, not proven: for people. */
-export const nodeName = z.string().regex(new RegExp(`^[^${UNPRINTABLE}]{1,${MAX_NODE_NAME_LENGTH}}$`, 'u'))
+const nodeName = z.string().regex(new RegExp(`^[^${UNPRINTABLE}]{1,${MAX_NODE_NAME_LENGTH}}$`, 'u'))
 
 /** Request and answer of `hello/1.0.0`. */
 export const helloMessage = z.object({

@@ -201,7 +201,7 @@ export class Channel {
 
   #settle(pending: Pending): void {
     this.#pending.delete(pending.id)
-    pending.unlisten()
+    pending.finish()
   }
 
   /** A peer that is gone without a word is noticed here: libp2p doesn't (ARCHITECTURE §8). */
@@ -209,7 +209,7 @@ export class Channel {
     const heard = this.#heard
     this.#heard = false
     if (this.#pending.size === 0) {
-      this.#idleBeats += 1
+      this.#idleBeats = heard ? 0 : this.#idleBeats + 1
       this.#silentBeats = 0
       if (this.#idleBeats >= MAX_IDLE_BEATS) this.close(new MeshError('CANCELLED', 'the channel was idle'))
       return
@@ -255,7 +255,6 @@ class Pending implements AskedRequest {
   #signal: AbortSignal | undefined
   #onAbort: (() => void) | undefined
 
-  // biome-ignore format: one line per thing it keeps
   constructor(channel: Channel, id: number, deadline: number, reply: Reply) {
     this.#channel = channel
     this.id = id
@@ -269,7 +268,7 @@ class Pending implements AskedRequest {
     signal.addEventListener('abort', this.#onAbort, { once: true })
   }
 
-  unlisten(): void {
+  finish(): void {
     this.#isOver = true
     if (this.#onAbort !== undefined) this.#signal?.removeEventListener('abort', this.#onAbort)
   }
@@ -292,7 +291,7 @@ class Pending implements AskedRequest {
 
   cancel(reason: MeshError): void {
     if (this.#isOver) return
-    this.unlisten()
+    this.finish()
     this.#channel.drop(this)
     this.reply.fail(reason)
   }

@@ -1,7 +1,13 @@
 import type { Stream } from '@libp2p/interface'
 import fc from 'fast-check'
 import { describe, expect, it, onTestFinished, vi } from 'vitest'
-import { HEARTBEAT_MS, INITIAL_CREDIT_BYTES, MAX_CHANNELS_PER_PEER, type RequestContext } from '../../src/rpc/index.ts'
+import {
+  HEARTBEAT_MS,
+  INITIAL_CREDIT_BYTES,
+  MAX_CHANNELS_PER_PEER,
+  MAX_IDLE_BEATS,
+  type RequestContext
+} from '../../src/rpc/index.ts'
 import { encodeFrame, FrameDecoder } from '../../src/wire/index.ts'
 import { ECHO, gate, startPair, turns, until } from './nodes.ts'
 
@@ -284,6 +290,23 @@ describe('an answering peer that misbehaves', () => {
     vi.advanceTimersByTime(3 * HEARTBEAT_MS)
     await expect(request).rejects.toMatchObject({ code: 'CONNECTION_LOST', retryable: true })
     await until(() => asker.libp2p.getConnections().length === 0)
+  })
+
+  it('is left alone when nothing is asked: the idle channel closes, and the next request opens another', async () => {
+    const { asker, answerer } = await startPair()
+    await answerer.rpc.handle({ protocol: ECHO, handle: (body) => body })
+    vi.useFakeTimers({ toFake: ['setInterval', 'clearInterval'] })
+    onTestFinished(() => void vi.useRealTimers())
+    expect(await asker.rpc.request(answerer.id, ECHO, 1)).toBe(1)
+    vi.advanceTimersByTime(HEARTBEAT_MS * MAX_IDLE_BEATS)
+    expect(await asker.rpc.request(answerer.id, ECHO, 2)).toBe(2)
+    vi.advanceTimersByTime(HEARTBEAT_MS * MAX_IDLE_BEATS)
+    await turns(20)
+    expect(asker.opened.map(({ status }) => status)).toEqual(['open'])
+    vi.advanceTimersByTime(HEARTBEAT_MS)
+    await until(() => asker.opened[0]?.status === 'closed')
+    expect(await asker.rpc.request(answerer.id, ECHO, 3)).toBe(3)
+    expect(asker.opened).toHaveLength(2)
   })
 
   it('but answers pings keeps its channel as long as a request takes', async () => {
