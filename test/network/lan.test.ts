@@ -48,6 +48,7 @@ describe('a LAN of network namespaces', () => {
       await Promise.all([a.saw('peer:join', c.id, 2), b.saw('peer:join', c.id, 2), c.saw('peer:join', a.id, 2)])
       expect(Date.now() - healedAt).toBeLessThan(15_000) // one mDNS interval and some
 
+      await a.saw('peer:join', b.id, 2) // that broke as well
       b.process.kill('SIGKILL')
       await Promise.all([a.saw('peer:leave', b.id, 2), c.saw('peer:leave', b.id, 2)])
       const again = await lan.start(1)
