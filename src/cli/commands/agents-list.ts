@@ -1,6 +1,6 @@
 import type { LocalAgent } from '../../index.ts'
 import type { AgentRecord } from '../../registry/messages.ts'
-import { note, print, printTable, json as toJson } from '../output.ts'
+import { note, print, printTable, programName, json as toJson } from '../output.ts'
 import { addQueryOptions, queryString, type Verb } from '../verb.ts'
 
 export const listAgents: Verb = {
@@ -15,7 +15,7 @@ export const listAgents: Verb = {
       return
     }
     if (agents.length === 0) {
-      note("no agents: add one with pryx-mesh agents add NAME --mcp-stdio 'COMMAND ARGS'")
+      note(`no agents: add one with ${programName()} agents add NAME --mcp-stdio 'COMMAND ARGS'`)
       return
     }
     printTable(

@@ -1,5 +1,5 @@
 import type { PeerInfo } from '../../network/index.ts'
-import { note, print, printTable, json as toJson } from '../output.ts'
+import { note, print, printTable, programName, json as toJson } from '../output.ts'
 import type { Verb } from '../verb.ts'
 
 export const peers: Verb = {
@@ -13,7 +13,7 @@ export const peers: Verb = {
       return
     }
     if (list.length === 0) {
-      note('no peers: join one with pryx-mesh connect MULTIADDR')
+      note(`no peers: join one with ${programName()} connect MULTIADDR`)
       return
     }
     printTable(
