@@ -1,19 +1,28 @@
 // Writes protocols/<name>/<x.y.z>/schema.json and the table of error codes from the code; with --check only compares.
-import { readFileSync, writeFileSync } from 'node:fs'
+import { mkdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { z } from 'zod'
 import { helloMessage } from '../src/auth/messages.ts'
 import { callRequest } from '../src/calls/messages.ts'
 import { hintsAnswer, queryAnswer, recordsRequest, topicMessage, watchItem } from '../src/discovery/messages.ts'
 import { ERROR_CODES, ERROR_TEXTS, MeshError } from '../src/errors.ts'
 import { policyDocument } from '../src/policy/index.ts'
-import { agentRecord } from '../src/registry/messages.ts'
+import { agentRecord, capability, query } from '../src/registry/messages.ts'
 import { frame } from '../src/rpc/messages.ts'
 
 /** Folder → the messages its schema.json defines, by name. */
 const PROTOCOLS: Readonly<Record<string, Readonly<Record<string, z.ZodType>>>> = {
   'channel/1.0.0': { frame },
-  'hello/1.0.0': { request: helloMessage, response: helloMessage },
-  'records/1.0.0': { request: recordsRequest, queryAnswer, watchItem, hintsAnswer, record: agentRecord },
+  'hello/1.0.0': { hello: helloMessage },
+  'records/1.0.0': {
+    request: recordsRequest,
+    query,
+    queryAnswer,
+    watchItem,
+    hintsAnswer,
+    hint: hintsAnswer.shape.hints.element,
+    record: agentRecord,
+    capability
+  },
   'call/1.0.0': { request: callRequest },
   'topics/1': { message: topicMessage },
   policy: { document: policyDocument }
@@ -23,16 +32,17 @@ const root = new URL('../protocols/', import.meta.url)
 
 /** `io: 'input'`, because the other form forbids unknown members, which receivers must ignore. */
 function schemaJson(folder: string, messages: Readonly<Record<string, z.ZodType>>): string {
-  const defs = Object.fromEntries(
-    Object.entries(messages).map(([name, schema]) => {
-      const { $schema: _, ...definition } = z.toJSONSchema(schema, { io: 'input' })
-      return [name, definition]
-    })
-  )
+  const registry = z.registry<{ id: string }>()
+  for (const [id, schema] of Object.entries(messages)) registry.add(schema, { id })
+  const { schemas } = z.toJSONSchema(registry, { io: 'input', uri: (id) => `#/$defs/${id}` })
+  const definitions = Object.entries(schemas).map(([id, { $schema: _dialect, $id: _uri, ...definition }]) => [
+    id,
+    definition
+  ])
   const document = {
     $schema: 'https://json-schema.org/draft/2020-12/schema',
     title: `pryx-mesh ${folder}`,
-    $defs: defs
+    $defs: Object.fromEntries(definitions)
   }
   return `${JSON.stringify(document, null, 2)}\n`
 }
@@ -68,6 +78,9 @@ if (process.argv.includes('--check')) {
   for (const [path] of stale) console.error(`protocols/${path} is stale: run npm run schemas`)
   process.exitCode = stale.length === 0 ? 0 : 1
 } else {
-  for (const [path, text] of stale) writeFileSync(new URL(path, root), text)
+  for (const [path, text] of stale) {
+    mkdirSync(new URL('.', new URL(path, root)), { recursive: true })
+    writeFileSync(new URL(path, root), text)
+  }
   console.log(stale.length === 0 ? 'up to date' : `wrote ${stale.map(([path]) => `protocols/${path}`).join(', ')}`)
 }
