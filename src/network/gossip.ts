@@ -31,7 +31,7 @@ const VERDICTS: Readonly<Record<TopicVerdict, TopicValidatorResult>> = {
  * How a peer's score changes by what it does in a topic. Without an entry here a Reject costs nothing.
  * P3 (too few deliveries) is off: it punishes honest silence, and our topics are quiet.
  */
-export const TOPIC_SCORE = {
+const TOPIC_SCORE = {
   topicWeight: 1,
   // P1, P2: at most 1 for an hour in the mesh, at most 2 for first deliveries
   timeInMeshWeight: 1 / 3_600,

@@ -31,7 +31,7 @@ import { boundedWebSockets } from './websockets.ts'
 import { tunedYamux } from './yamux.ts'
 
 /** The services of a node; a type, for libp2p wants an index signature. */
-export type MeshServices = {
+type MeshServices = {
   identify: Identify
   identifyPush: IdentifyPush
   ping: Ping

@@ -68,7 +68,7 @@ export function isWebSocketListener(listener: Listener): listener is WebSocketLi
 }
 
 /** True when the connection has the internals relied on here. */
-export function isWebSocketConnection(connection: MultiaddrConnection): connection is WebSocketConnection {
+function isWebSocketConnection(connection: MultiaddrConnection): connection is WebSocketConnection {
   const { websocket, sendReset } = connection as Partial<WebSocketConnection>
   return typeof websocket?.terminate === 'function' && typeof sendReset === 'function'
 }
