@@ -5,14 +5,26 @@
  */
 
 const ERRORS = {
-  INVALID_ARGUMENT: { retryable: false, text: 'what was asked for makes no sense: a bad name, version range, address or option' },
+  INVALID_ARGUMENT: {
+    retryable: false,
+    text: 'what was asked for makes no sense: a bad name, version range, address or option'
+  },
   INVALID_MESSAGE: { retryable: false, text: 'a frame or message is malformed, too deep, or breaks its schema' },
   INVALID_INPUT: { retryable: false, text: "the input doesn't fit the capability's input schema" },
   INVALID_OUTPUT: { retryable: false, text: "the agent's output doesn't fit the capability's output schema" },
-  INVALID_RECORD: { retryable: false, text: 'a record is forged, expired, rolled back, oversize or says what its author may not say' },
-  INVALID_SCHEMA: { retryable: false, text: 'a JSON Schema is not valid, too large, or uses what the mesh does not allow' },
+  INVALID_RECORD: {
+    retryable: false,
+    text: 'a record is forged, expired, rolled back, oversize or says what its author may not say'
+  },
+  INVALID_SCHEMA: {
+    retryable: false,
+    text: 'a JSON Schema is not valid, too large, or uses what the mesh does not allow'
+  },
   INVALID_CONFIG: { retryable: false, text: 'a file in the home (key, policy, configuration, database) is unusable' },
-  UNSUPPORTED_VERSION: { retryable: false, text: 'no common protocol version, or no capability in the asked version range' },
+  UNSUPPORTED_VERSION: {
+    retryable: false,
+    text: 'no common protocol version, or no capability in the asked version range'
+  },
   FORBIDDEN: { retryable: false, text: "the owner's policy denies it" },
   NOT_FOUND: { retryable: false, text: 'there is no such agent, capability or peer' },
   AMBIGUOUS: { retryable: false, text: 'the short name fits more than one agent or capability' },
@@ -121,4 +133,18 @@ export function abortError(signal: AbortSignal): MeshError {
   if (reason instanceof MeshError) return reason
   const timedOut = reason instanceof DOMException && reason.name === 'TimeoutError'
   return timedOut ? new MeshError('TIMEOUT', 'the deadline passed') : new MeshError('CANCELLED', 'cancelled')
+}
+
+/**
+ * Waits for `promise` no longer than the signal allows; what it was waiting for goes on.
+ *
+ * @throws {MeshError} TIMEOUT, CANCELLED
+ */
+export function abortable<T>(promise: Promise<T>, signal: AbortSignal): Promise<T> {
+  return new Promise((resolve, reject) => {
+    throwIfAborted(signal)
+    const onAbort = () => reject(abortError(signal))
+    signal.addEventListener('abort', onAbort, { once: true })
+    promise.then(resolve, reject).finally(() => signal.removeEventListener('abort', onAbort))
+  })
 }

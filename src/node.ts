@@ -11,7 +11,7 @@ import {
   printableName,
   readHello
 } from './auth/index.ts'
-import { CALL, type Calls, createCalls, resolveTarget } from './calls/index.ts'
+import { type AgentAddress, CALL, type Calls, createCalls, resolveTarget } from './calls/index.ts'
 import { type Home, openHome, readSettings } from './config.ts'
 import {
   type Change,
@@ -165,11 +165,7 @@ interface Rooms {
   readonly agents: Agents
 }
 
-async function openRooms(
-  home: Home | undefined,
-  init: NodeInit,
-  resources: AsyncDisposableStack
-): Promise<Rooms> {
+async function openRooms(home: Home | undefined, init: NodeInit, resources: AsyncDisposableStack): Promise<Rooms> {
   const { log = () => {} } = init
   const identity = home === undefined ? createIdentity() : await loadIdentity({ path: home.identityKey })
   const events = createEvents()
@@ -343,7 +339,8 @@ class MeshNode implements Node {
 
   async call(target: string, capability: string, input?: unknown, options: CallOptions = {}): Promise<unknown> {
     const { calls, owner } = this.#rooms
-    const address = await this.#target(target, options.signal)
+    const found = this.#target(target, options.signal)
+    const address = found instanceof Promise ? await found : found // an id, as most are, costs no turn of the loop
     return calls.call(owner, address, invocation(capability, input, options), options)
   }
 
@@ -362,10 +359,10 @@ class MeshNode implements Node {
     return this.#rooms.events.on(event, listener)
   }
 
-  #target(target: string, signal: AbortSignal | undefined): ReturnType<typeof resolveTarget> {
+  #target(target: string, signal: AbortSignal | undefined): AgentAddress | Promise<AgentAddress> {
     const { discovery, network, registry } = this.#rooms
     const components = { self: this.id, name: this.name, registry, network, discovery }
-    return resolveTarget(target, components, { signal: within(RESOLVE_TIMEOUT_MS, signal) })
+    return resolveTarget(target, components, () => within(RESOLVE_TIMEOUT_MS, signal))
   }
 
   #hello(): Hello {

@@ -1,5 +1,5 @@
 import type { Caller } from '../auth/index.ts'
-import { MeshError } from '../errors.ts'
+import { abortable, MeshError } from '../errors.ts'
 import type { SignedRecord } from '../registry/messages.ts'
 import { dispatch, type RequestOptions } from '../rpc/index.ts'
 import { pickCapability } from './capability.ts'
@@ -68,6 +68,7 @@ type RemoteChecks = (target: AgentAddress, body: CallRequest, options: RequestOp
 function createRemoteChecks({ discovery, schemas }: CallsComponents): RemoteChecks {
   const checksOf = createChecks(schemas)
   const routes = new Map<string, { readonly signed: SignedRecord; readonly checks: Checks }>()
+  const fetching = new Map<string, Promise<SignedRecord>>()
 
   const compile = async (signed: SignedRecord, key: string, body: CallRequest): Promise<Checks> => {
     const capability = pickCapability(signed.record.capabilities, body)
@@ -82,6 +83,17 @@ function createRemoteChecks({ discovery, schemas }: CallsComponents): RemoteChec
     return checks
   }
 
+  /** One request for a record, however many calls wait for it. */
+  const fetchRecord = (id: string): Promise<SignedRecord> => {
+    const pending = fetching.get(id)
+    if (pending !== undefined) return pending
+    const fetched = discovery
+      .resolve(id, { signal: AbortSignal.timeout(CALL.timeoutMs) })
+      .finally(() => fetching.delete(id))
+    fetching.set(id, fetched)
+    return fetched
+  }
+
   return (target, body, options) => {
     const id = `${target.peer}/${target.agent}`
     const key = `${id} ${body.capability} ${body.kind ?? ''} ${body.version ?? ''}`
@@ -91,7 +103,7 @@ function createRemoteChecks({ discovery, schemas }: CallsComponents): RemoteChec
     if (signed !== undefined) return compile(signed, key, body)
     const deadline = AbortSignal.timeout(options.timeoutMs ?? CALL.timeoutMs)
     const signal = options.signal === undefined ? deadline : AbortSignal.any([options.signal, deadline])
-    return discovery.resolve(id, { signal }).then(
+    return abortable(fetchRecord(id), signal).then(
       (fetched) => compile(fetched, key, body),
       (err: unknown) => {
         // Who may call an agent need not be allowed to see its record.

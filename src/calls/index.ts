@@ -21,7 +21,7 @@ import type { ValidationPool } from '../schema/index.ts'
 
 export { createCalls } from './calls.ts'
 export { CALL } from './constants.ts'
-export { parseTarget, resolveTarget, type Target } from './target.ts'
+export { resolveTarget } from './target.ts'
 
 /** The local agents, as calls need them. */
 export interface AgentHost {

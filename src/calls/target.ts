@@ -6,10 +6,9 @@ import { agentId, agentName } from '../registry/messages.ts'
 import type { AgentAddress } from './index.ts'
 
 /** What a user may write for an agent: an id (also as `mesh://` URI), `@name`, or `@name@peer`. */
-export type Target = AgentAddress | { readonly agent: string; readonly alias?: string }
+type Target = AgentAddress | { readonly agent: string; readonly alias?: string }
 
-/** @throws {MeshError} INVALID_ARGUMENT */
-export function parseTarget(text: string): Target {
+function parseTarget(text: string): Target {
   const id = text.replace(/^mesh:\/\//, '')
   if (agentId.safeParse(id).success) {
     const [peer = '', agent = ''] = id.split('/')
@@ -33,21 +32,28 @@ export interface TargetComponents {
 }
 
 /**
- * Finds the one agent that is meant.
+ * Finds the one agent that is meant; an id needs no looking.
  *
  * @throws {MeshError} INVALID_ARGUMENT, NOT_FOUND, AMBIGUOUS with the candidates as hint
  */
-export async function resolveTarget(
+export function resolveTarget(
   text: string,
   components: TargetComponents,
-  options: { signal: AbortSignal }
-): Promise<AgentAddress> {
+  signal: () => AbortSignal
+): AgentAddress | Promise<AgentAddress> {
   const target = parseTarget(text)
-  if ('peer' in target) return target
-  const { agent, alias } = target
+  return 'peer' in target ? target : lookUp(text, target, components, signal())
+}
+
+async function lookUp(
+  text: string,
+  { agent, alias }: Exclude<Target, AgentAddress>,
+  components: TargetComponents,
+  signal: AbortSignal
+): Promise<AgentAddress> {
   if (alias !== undefined) return one(text, peersNamed(alias, components), agent)
   const isOurs = hasAgent(components.registry, agent)
-  const others = await components.discovery.named(agent, options)
+  const others = await components.discovery.named(agent, { signal })
   const peers = others.map(({ record }) => record.id.split('/')[0] ?? '').filter((peer) => peer !== components.self)
   return one(text, isOurs ? [components.self, ...peers] : peers, agent)
 }

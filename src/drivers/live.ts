@@ -1,7 +1,6 @@
 import ms from 'ms'
-import { MeshError } from '../errors.ts'
+import { abortable, MeshError } from '../errors.ts'
 import type { AgentDescription } from '../registry/index.ts'
-import { abortable } from './abortable.ts'
 import { CLOSE_TIMEOUT_MS } from './constants.ts'
 import type { AgentConnection, Driver } from './index.ts'
 

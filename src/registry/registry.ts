@@ -103,7 +103,7 @@ class StoredRegistry implements Registry {
     await this.#components.store.write([{ sql: 'DELETE FROM agent WHERE name = ?', params: [name] }])
     this.#entries.delete(name)
     retract(entry)
-    this.#components.emit('agent:removed', { agent: `${this.#components.identity.id}/${name}` })
+    if (entry.isKnown) this.#components.emit('agent:removed', { agent: `${this.#components.identity.id}/${name}` })
     return entry.definition
   }
 
