@@ -12,12 +12,13 @@ import { fileURLToPath } from 'node:url'
 import { parseArgs } from 'node:util'
 import { align, describeMachine, toJson } from '../bench/report.ts'
 import { drawGrowth } from './picture.ts'
-import type { SimResult } from './scenario.ts'
+import type { SimPlan, SimResult } from './scenario.ts'
 
 const SIZES = '10,50,100,200'
 const SHORT_SIZES = '10,50'
-const FINDS = 100
-const SHORT_FINDS = 40
+/** Beside the nodes and the seed. The DHT goes on meeting nodes for minutes: finds don't wait for the end of that. */
+const PLAN = { finds: 100, newcomers: 5, settleMs: 30_000, watchMs: 8_000 }
+const SHORT_PLAN = { finds: 40, newcomers: 2, settleMs: 8_000, watchMs: 2_000 }
 const MIN_RECALL = 0.99
 const MAX_NODES = 1_000
 
@@ -40,18 +41,22 @@ interface Row {
 const ROWS: readonly Row[] = [
   { name: 'recall of find, %', value: (r) => r.recall * 100, digits: 2, isShare: true },
   { name: 'finds that said complete, %', value: (r) => r.complete * 100, digits: 0, isShare: true },
+  { name: 'finds that said so and missed some, %', value: (r) => r.falselyComplete * 100, digits: 0, isShare: true },
   { name: 'find to the first, p50 ms', value: (r) => r.firstP50Ms, digits: 2 },
   { name: 'find to the first, p95 ms', value: (r) => r.firstP95Ms, digits: 2 },
   { name: 'find to all, p50 ms', value: (r) => r.allP50Ms, digits: 2 },
   { name: 'find to all, p95 ms', value: (r) => r.allP95Ms, digits: 2 },
+  { name: 'find to its end, p50 ms', value: (r) => r.endP50Ms, digits: 2 },
+  { name: 'find to its end, p95 ms', value: (r) => r.endP95Ms, digits: 2 },
   { name: 'messages of a find, p50', value: (r) => r.messagesPerFindP50, digits: 0 },
   { name: 'messages of a find, p95', value: (r) => r.messagesPerFindP95, digits: 0 },
   { name: 'hops to the nearest owner, p50', value: (r) => r.hopsP50, digits: 0 },
   { name: 'hops to the nearest owner, p95', value: (r) => r.hopsP95, digits: 0 },
   { name: 'connections of a node', value: (r) => r.connectionsPerNode, digits: 1 },
-  { name: 'messages of a node until all is quiet', value: (r) => r.messagesPerNodeToJoin, digits: 0 },
-  { name: 'messages of an idle node, 1/s', value: (r) => r.idleMessagesPerNode, digits: 1 },
-  { name: 'traffic of an idle node, kB/s', value: (r) => r.idleBytesPerNode / 1000, digits: 2 },
+  { name: 'records of others known before, %', value: (r) => r.recordsKnown * 100, digits: 0, isShare: true },
+  { name: 'messages of a node before the finds', value: (r) => r.messagesPerNodeToForm, digits: 0 },
+  { name: 'messages of a node in the background, 1/s', value: (r) => r.messagesPerNodeSecond, digits: 1 },
+  { name: 'traffic of a node in the background, kB/s', value: (r) => r.bytesPerNodeSecond / 1000, digits: 2 },
   { name: 'memory of a node, resident, MB', value: (r) => r.rssPerNodeMb, digits: 2 },
   { name: 'memory of a node, heap, MB', value: (r) => r.heapPerNodeMb, digits: 2 },
   { name: 'newcomer: recall of its first find, %', value: (r) => r.newcomerRecall * 100, digits: 1, isShare: true },
@@ -66,8 +71,7 @@ if (!isSane) usage()
 
 const results: SimResult[] = []
 for (const size of sizes) {
-  console.error(`sim: ${size} nodes`)
-  results.push(await run(size, seed, values.short ? SHORT_FINDS : FINDS))
+  results.push(await run({ nodes: size, seed, ...(values.short ? SHORT_PLAN : PLAN) }))
 }
 console.log(values.json ? toJson({ machine: describeMachine(), seed, results }) : toTable(results))
 
@@ -85,14 +89,16 @@ for (const { nodes, recall } of results) {
   process.exitCode = 1
 }
 
-async function run(nodes: number, layout: number, finds: number): Promise<SimResult> {
-  const child = fork(fileURLToPath(new URL('scenario.ts', import.meta.url)), [nodes, layout, finds].map(String), {
+async function run(plan: SimPlan): Promise<SimResult> {
+  const child = fork(fileURLToPath(new URL('scenario.ts', import.meta.url)), [JSON.stringify(plan)], {
     execArgv: ['--expose-gc'],
-    stdio: ['ignore', 2, 2, 'ipc']
+    stdio: ['ignore', 2, 2, 'ipc'],
+    // NaN, where there was nothing to measure, is not JSON
+    serialization: 'advanced'
   })
   const over = new AbortController()
   const gone = once(child, 'exit', { signal: over.signal }).then(([code, signal]) => {
-    throw new Error(`the mesh of ${nodes} ended with ${signal ?? code}`)
+    throw new Error(`the mesh of ${plan.nodes} ended with ${signal ?? code}`)
   })
   try {
     const [result] = (await Promise.race([once(child, 'message', { signal: over.signal }), gone])) as [SimResult]

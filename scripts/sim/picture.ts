@@ -41,14 +41,14 @@ const CHARTS: readonly Chart[] = [
     from: 96,
     to: 100,
     lines: [
-      { label: 'settled mesh', value: (r) => r.recall * 100 },
+      { label: 'of all finds', value: (r) => r.recall * 100 },
       { label: 'floor', value: () => 99 }
     ]
   },
   {
-    title: 'Idle traffic of a node',
+    title: 'Background of a node',
     unit: 'messages/s',
-    lines: [{ label: 'sent', value: (r) => r.idleMessagesPerNode }]
+    lines: [{ label: 'sent', value: (r) => r.messagesPerNodeSecond }]
   },
   {
     title: 'Connections, hops',

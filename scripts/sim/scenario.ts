@@ -1,4 +1,4 @@
-/** One mesh of N nodes in a process of its own: `node --expose-gc scenario.ts NODES SEED FINDS`; its result goes to the parent. */
+/** One mesh in a process of its own: `node --expose-gc scenario.ts PLAN`, a {@link SimPlan} as JSON; its {@link SimResult} goes to the parent. */
 import { setTimeout as sleep } from 'node:timers/promises'
 import { memory } from '@libp2p/memory'
 import type * as product from '../../src/index.ts'
@@ -11,19 +11,34 @@ import { createRandom } from './random.ts'
 import type { World } from './world.ts'
 import { layOut } from './world.ts'
 
+export interface SimPlan {
+  readonly nodes: number
+  readonly seed: number
+  readonly finds: number
+  readonly newcomers: number
+  /** The longest wait for the mesh to come to rest, in ms. */
+  readonly settleMs: number
+  /** How long the traffic is watched before the finds, in ms. */
+  readonly watchMs: number
+}
+
 /** Times in ms, memory in MB of 10⁶ bytes. A message is one `send` on a stream. */
 export interface SimResult {
   readonly nodes: number
   readonly finds: number
   /** Found of what is offered, over all finds. */
   readonly recall: number
-  /** Finds that said `complete`. */
+  /** Share of the finds that said `complete`, and share that said so although something was missing. */
   readonly complete: number
+  readonly falselyComplete: number
   readonly firstP50Ms: number
   readonly firstP95Ms: number
   /** To the last of all that offer it. */
   readonly allP50Ms: number
   readonly allP95Ms: number
+  /** To the end of the results, when the find knows that there are no more, or its time is over. */
+  readonly endP50Ms: number
+  readonly endP95Ms: number
   /** Of the finding node, sent and received, to the end of the find. */
   readonly messagesPerFindP50: number
   readonly messagesPerFindP95: number
@@ -32,19 +47,23 @@ export interface SimResult {
   readonly hopsP95: number
   /** Where results came from, shares of 1. */
   readonly sources: Readonly<Record<string, number>>
-  /** Each message once, from the first start until all was quiet. */
-  readonly messagesPerNodeToJoin: number
-  /** Messages and bytes that a node sends a second when nobody asks for anything. */
-  readonly idleMessagesPerNode: number
-  readonly idleBytesPerNode: number
+  /** Each message once, from the first start to the first find. */
+  readonly messagesPerNodeToForm: number
+  /** Messages and bytes that a node sends a second while nobody asks for anything. */
+  readonly messagesPerNodeSecond: number
+  readonly bytesPerNodeSecond: number
   readonly connectionsPerNode: number
   readonly rssPerNodeMb: number
   readonly heapPerNodeMb: number
   readonly startPerNodeMs: number
-  readonly settledMs: number
+  /** From the last start until nobody met or learned anything any more; null when that went on. */
+  readonly settledMs: number | null
+  /** Share of the others' records that a node knew before the first find. */
+  readonly recordsKnown: number
   /** The same finds by nodes that have just joined: of those that asked at once, the recall and the time to all. */
   readonly newcomers: number
   readonly newcomerRecall: number
+  readonly newcomerFalselyComplete: number
   readonly newcomerFirstP50Ms: number
   /** By protocol, each message once, of the whole run. */
   readonly messages: Readonly<Record<string, number>>
@@ -52,17 +71,14 @@ export interface SimResult {
 
 const STARTS_AT_ONCE = 4
 const QUIET_MS = 4_000
-const SETTLE_MS = 180_000
-const IDLE_MS = 8_000
 const FIND_TIMEOUT_MS = 10_000
-const NEWCOMERS = 5
 
 process.on('disconnect', () => process.exit())
-const [nodeCount, seed, findCount] = process.argv.slice(2).map(Number) as [number, number, number]
-const random = createRandom(seed)
+const plan = JSON.parse(process.argv[2] ?? '{}') as SimPlan
+const random = createRandom(plan.seed)
 const ledger = createLedger()
 const { createNode } = await built<typeof product>('index.js')
-process.send?.(await simulate(layOut(nodeCount, random)))
+process.send?.(await simulate(layOut(plan.nodes, random)))
 // Stopping hundreds of nodes one by one measures nothing.
 process.exit()
 
@@ -71,49 +87,53 @@ async function simulate(world: World): Promise<SimResult> {
   const startedAt = performance.now()
   const nodes = await startAll(world)
   const startMs = performance.now() - startedAt
+  progress(`started in ${seconds(startMs)}`)
   const settledMs = await settle(nodes)
-  const joinMessages = total(ledger.messages())
-  const idle = await measureIdle(nodes.length)
+  progress(settledMs === null ? `not at rest after ${seconds(plan.settleMs)}` : `at rest ${seconds(settledMs)} later`)
+  const formMessages = total(ledger.messages())
+  const background = await watchTraffic(nodes.length)
   const after = memoryMb()
+  const recordsKnown = mean(nodes.map((node) => node.status().records)) / (nodes.length - 1)
+  const connections = mean(nodes.map((node) => node.status().connections))
   const finds = await findAll(nodes, world, random)
+  progress(`${finds.length} finds in ${seconds(finds.reduce((sum, find) => sum + find.endMs, 0))}`)
   const newcomers = await joinAndFind(nodes, world)
-  const connections = nodes.map((node) => node.status().connections)
+  progress(`${newcomers.length} newcomers' finds in ${seconds(newcomers.reduce((sum, find) => sum + find.endMs, 0))}`)
   return {
     nodes: nodes.length,
     finds: finds.length,
     ...summarise(finds),
-    messagesPerNodeToJoin: joinMessages / nodes.length,
-    ...idle,
-    connectionsPerNode: connections.reduce((sum, count) => sum + count, 0) / nodes.length,
+    messagesPerNodeToForm: formMessages / nodes.length,
+    ...background,
+    connectionsPerNode: connections,
+    recordsKnown,
     rssPerNodeMb: (after.rss - before.rss) / nodes.length,
     heapPerNodeMb: (after.heap - before.heap) / nodes.length,
     startPerNodeMs: startMs / nodes.length,
     settledMs,
     newcomers: newcomers.length,
     newcomerRecall: recallOf(newcomers),
+    newcomerFalselyComplete: falselyComplete(newcomers),
     newcomerFirstP50Ms: median(newcomers.flatMap((find) => find.firstMs ?? [])),
     messages: Object.fromEntries([...ledger.messages()].toSorted(([, a], [, b]) => b - a))
   }
 }
 
 async function startAll(world: World): Promise<Node[]> {
-  const nodes: Node[] = []
-  const start = async (index: number): Promise<void> => {
-    const contacts = world.contacts[index] ?? []
-    nodes[index] = await startNode(
+  const starting: Promise<Node>[] = []
+  const start = async (index: number): Promise<Node> => {
+    const contacts = await Promise.all((world.contacts[index] ?? []).map((contact) => starting[contact]))
+    return startNode(
       String(index),
-      contacts.map((contact) => nodes[contact]?.addresses[0] ?? ''),
+      contacts.flatMap((contact) => contact?.addresses[0] ?? []),
       world.offers[index] ?? []
     )
   }
-  // The first ones in order: the rest find their contacts running.
-  let next = 0
-  for (; next < Math.min(STARTS_AT_ONCE * 2, nodeCount); next++) await start(next)
-  for (; next < nodeCount; next += STARTS_AT_ONCE) {
-    const batch = Array.from({ length: Math.min(STARTS_AT_ONCE, nodeCount - next) }, (_, i) => next + i)
-    await Promise.all(batch.map(start))
+  for (let index = 0; index < plan.nodes; index++) {
+    starting.push(start(index))
+    if (index % STARTS_AT_ONCE === STARTS_AT_ONCE - 1) await Promise.all(starting)
   }
-  return nodes
+  return Promise.all(starting)
 }
 
 async function startNode(name: string, bootstrap: readonly string[], offers: readonly string[]): Promise<Node> {
@@ -135,12 +155,12 @@ async function startNode(name: string, bootstrap: readonly string[], offers: rea
   return node
 }
 
-/** Waits until nobody learns or meets anybody any more. @returns how long that took */
-async function settle(nodes: readonly Node[]): Promise<number> {
+/** Waits until nobody learns or meets anybody any more. @returns how long that took, if it came to that */
+async function settle(nodes: readonly Node[]): Promise<number | null> {
   const from = performance.now()
   let seen = ''
   let changedAt = from
-  while (performance.now() - from < SETTLE_MS) {
+  while (performance.now() - from < plan.settleMs) {
     const now = nodes
       .map((node) => node.status())
       .map(({ records, connections }) => `${records}/${connections}`)
@@ -150,17 +170,16 @@ async function settle(nodes: readonly Node[]): Promise<number> {
     if (performance.now() - changedAt > QUIET_MS) return changedAt - from
     await sleep(250)
   }
-  console.error(`sim: ${nodes.length} nodes had not come to rest after ${SETTLE_MS / 1000} s`)
-  return SETTLE_MS
+  return null
 }
 
-async function measureIdle(count: number): Promise<{ idleMessagesPerNode: number; idleBytesPerNode: number }> {
+async function watchTraffic(count: number) {
   const [messages, bytes, from] = [total(ledger.messages()), ledger.bytes(), performance.now()]
-  await sleep(IDLE_MS)
+  await sleep(plan.watchMs)
   const nodeSeconds = (count * (performance.now() - from)) / 1000
   return {
-    idleMessagesPerNode: (total(ledger.messages()) - messages) / nodeSeconds,
-    idleBytesPerNode: (ledger.bytes() - bytes) / nodeSeconds
+    messagesPerNodeSecond: (total(ledger.messages()) - messages) / nodeSeconds,
+    bytesPerNodeSecond: (ledger.bytes() - bytes) / nodeSeconds
   }
 }
 
@@ -171,6 +190,7 @@ interface FindRun {
   readonly firstMs: number | undefined
   /** Unset when not all were found. */
   readonly allMs: number | undefined
+  readonly endMs: number
   readonly messages: number
   readonly hops: number | undefined
   readonly sources: readonly string[]
@@ -179,7 +199,7 @@ interface FindRun {
 async function findAll(nodes: readonly Node[], world: World, chance: Random): Promise<FindRun[]> {
   const names = [...world.owners.keys()]
   const runs: FindRun[] = []
-  while (runs.length < findCount) {
+  while (runs.length < plan.finds) {
     const finder = chance.below(nodes.length)
     const name = chance.pick(names)
     const owners = (world.owners.get(name) ?? []).filter((owner) => owner !== finder)
@@ -197,7 +217,9 @@ async function findAll(nodes: readonly Node[], world: World, chance: Random): Pr
 }
 
 /** What answers a find: not the chatter of gossip, identify and ping. */
-const isFinding = (protocol: string): boolean => /kad|^\/pryx-mesh\/(?:hello|records|call)/.test(protocol)
+function isFinding(protocol: string): boolean {
+  return /^\/pryx-mesh\/(?:kad|hello|records)\//.test(protocol)
+}
 
 async function find(finder: Node, name: string, owners: readonly string[], nodes: readonly Node[]): Promise<FindRun> {
   const hopsTo = distances(finder, nodes)
@@ -218,8 +240,19 @@ async function find(finder: Node, name: string, owners: readonly string[], nodes
     hops = Math.min(hops ?? Infinity, hopsTo.get(peer) ?? Infinity)
   }
   const { complete } = await results.summary
+  const endMs = performance.now() - from
   const messages = ledger.messagesOf(finder.id, isFinding) - before
-  return { wanted: owners.length, got: owners.length - wanted.size, complete, firstMs, allMs, messages, hops, sources }
+  return {
+    wanted: owners.length,
+    got: owners.length - wanted.size,
+    complete,
+    firstMs,
+    allMs,
+    endMs,
+    messages,
+    hops,
+    sources
+  }
 }
 
 /** Connections on the shortest way from one node to each other. */
@@ -242,7 +275,7 @@ function distances(from: Node, nodes: readonly Node[]): Map<string, number> {
 async function joinAndFind(nodes: readonly Node[], world: World): Promise<FindRun[]> {
   const names = [...world.owners.keys()]
   const runs: FindRun[] = []
-  for (let i = 0; i < NEWCOMERS; i++) {
+  for (let i = 0; i < plan.newcomers; i++) {
     const contact = random.pick(nodes)
     const newcomer = await startNode(`newcomer-${i}`, [contact.addresses[0] ?? ''], [])
     const name = random.pick(names)
@@ -263,6 +296,12 @@ function summarise(runs: readonly FindRun[]) {
   return {
     recall: recallOf(runs),
     complete: runs.filter((run) => run.complete).length / runs.length,
+    falselyComplete: falselyComplete(runs),
+    endP50Ms: median(runs.map((run) => run.endMs)),
+    endP95Ms: percentile(
+      runs.map((run) => run.endMs),
+      0.95
+    ),
     firstP50Ms: median(first),
     firstP95Ms: percentile(first, 0.95),
     allP50Ms: median(all),
@@ -277,9 +316,25 @@ function summarise(runs: readonly FindRun[]) {
   }
 }
 
+function falselyComplete(runs: readonly FindRun[]): number {
+  return runs.filter((run) => run.complete && run.got < run.wanted).length / runs.length
+}
+
 function recallOf(runs: readonly FindRun[]): number {
   const wanted = runs.reduce((sum, run) => sum + run.wanted, 0)
   return runs.reduce((sum, run) => sum + run.got, 0) / wanted
+}
+
+function progress(text: string): void {
+  console.error(`sim: ${plan.nodes} nodes: ${text}`)
+}
+
+function seconds(ms: number): string {
+  return `${(ms / 1000).toFixed(1)} s`
+}
+
+function mean(values: readonly number[]): number {
+  return values.reduce((sum, value) => sum + value, 0) / values.length
 }
 
 function total(counts: ReadonlyMap<string, number>): number {
