@@ -73,7 +73,7 @@ export class Channel {
     }
     const timeoutMs = checkTimeout(options.timeoutMs ?? protocol.timeoutMs)
     const id = ++this.#lastId
-    const frame = requestFrame(id, timeoutMs, body)
+    const frame = requestFrame(id, timeoutMs === protocol.timeoutMs ? undefined : timeoutMs, body)
     const pending = new Pending(this, id, now() + timeoutMs, reply)
     if (this.#frames === undefined || this.#frames.isFull) {
       pending.frame = frame
@@ -283,7 +283,7 @@ class Pending implements AskedRequest {
   consumed(bytes: number): void {
     if (this.#isOver) return
     this.#consumedBytes += bytes
-    if (this.#consumedBytes < INITIAL_CREDIT_BYTES / 2) return
+    if (this.#consumedBytes < CREDIT_STEP_BYTES) return
     this.#credit += this.#consumedBytes
     this.#channel.grant(this.id, this.#consumedBytes)
     this.#consumedBytes = 0
@@ -297,7 +297,8 @@ class Pending implements AskedRequest {
   }
 }
 
-function requestFrame(id: number, timeoutMs: number, body: unknown): string {
+/** @param timeoutMs unset for the protocol's own, which the other side knows */
+function requestFrame(id: number, timeoutMs: number | undefined, body: unknown): string {
   let json: string | undefined
   try {
     json = JSON.stringify(body)
@@ -306,7 +307,8 @@ function requestFrame(id: number, timeoutMs: number, body: unknown): string {
       cause: err
     })
   }
-  const start = `{"t":"request","id":${id},"timeoutMs":${timeoutMs}`
+  const start =
+    timeoutMs === undefined ? `{"t":"request","id":${id}` : `{"t":"request","id":${id},"timeoutMs":${timeoutMs}`
   return json === undefined ? `${start}}` : `${start},"body":${json}}`
 }
 
