@@ -1,27 +1,10 @@
 import { constants } from 'node:fs'
 import { access, mkdir, readFile, stat } from 'node:fs/promises'
-import { homedir } from 'node:os'
-import { join, resolve } from 'node:path'
+import { resolve } from 'node:path'
 import { multiaddr } from '@multiformats/multiaddr'
 import { z } from 'zod'
 import { MeshError } from './errors.ts'
-
-/** `sun_path` has 108 bytes on Linux and 104 elsewhere, with the closing zero; unix(7). */
-export const MAX_SOCKET_PATH_BYTES = process.platform === 'linux' ? 107 : 103
-
-/** Where a node keeps what it keeps: absolute paths in its home. */
-export interface Home {
-  readonly path: string
-  readonly identityKey: string
-  readonly config: string
-  readonly policy: string
-  /** What must not be lost. */
-  readonly database: string
-  /** libp2p's memory; may be deleted while no node runs. */
-  readonly cache: string
-  readonly socket: string
-  readonly audit: string
-}
+import { type Home, homeAt } from './home.ts'
 
 const address = z.string().refine(isMultiaddr, 'is not a multiaddr, such as /ip4/192.0.2.7/tcp/4001')
 
@@ -34,44 +17,6 @@ const settings = z.strictObject({
 
 /** The lasting settings of `config.json`, as in `NodeInit`; what a program is given at its start goes before them. */
 export type Settings = Readonly<z.infer<typeof settings>>
-
-/**
- * Where the home is: what was asked for, else `PRYX_MESH_HOME`, else `.pryx-mesh` in the owner's home folder.
- *
- * @returns an absolute path; nothing is created or checked
- */
-export function resolveHome(option: string | undefined, env: Readonly<Record<string, string | undefined>>): string {
-  return resolve(option || env['PRYX_MESH_HOME'] || join(env['HOME'] || homedir(), '.pryx-mesh'))
-}
-
-/**
- * Names the files of a home; touches none.
- *
- * @throws {MeshError} INVALID_ARGUMENT when the path is too long for a unix socket in it
- */
-export function homeAt(path: string): Home {
-  const socket = join(path, 'control.sock')
-  const bytes = Buffer.byteLength(socket)
-  if (bytes > MAX_SOCKET_PATH_BYTES) {
-    throw new MeshError(
-      'INVALID_ARGUMENT',
-      `the home ${path} is too deep: its control socket would have a path of ${bytes} bytes`,
-      {
-        hint: `choose a home with at most ${MAX_SOCKET_PATH_BYTES - '/control.sock'.length} bytes in its path, with --home or PRYX_MESH_HOME`
-      }
-    )
-  }
-  return {
-    path,
-    socket,
-    identityKey: join(path, 'identity.key'),
-    config: join(path, 'config.json'),
-    policy: join(path, 'policy.json'),
-    database: join(path, 'mesh.db'),
-    cache: join(path, 'cache.db'),
-    audit: join(path, 'audit.log')
-  }
-}
 
 /**
  * Makes the folder of a home, for its owner only (0700), unless it is there; its settings are {@link readSettings}.

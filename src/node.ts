@@ -12,7 +12,7 @@ import {
   readHello
 } from './auth/index.ts'
 import { type AgentAddress, CALL, type Calls, createCalls, resolveTarget } from './calls/index.ts'
-import { type Home, openHome, readSettings } from './config.ts'
+import { openHome, readSettings } from './config.ts'
 import {
   type Change,
   createDiscovery,
@@ -32,6 +32,7 @@ import {
 } from './drivers/index.ts'
 import { MeshError } from './errors.ts'
 import { createEvents, type Events, type MeshEventName, type MeshListener } from './events.ts'
+import type { Home } from './home.ts'
 import { createIdentity, type Identity, loadIdentity } from './identity/index.ts'
 import {
   createNetwork,

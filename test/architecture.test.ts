@@ -7,6 +7,7 @@ const TRANSPORT = [...FOUNDATION, 'rpc', 'network']
 const ROOMS = [...TRANSPORT, 'discovery', 'drivers', 'calls']
 const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
   errors: [],
+  home: ['errors'],
   events: [],
   wire: ['errors'],
   store: ['errors'],
@@ -20,12 +21,12 @@ const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
   discovery: TRANSPORT,
   drivers: TRANSPORT,
   calls: TRANSPORT,
-  config: ROOMS,
+  config: [...ROOMS, 'home'],
   agents: ROOMS,
-  node: [...ROOMS, 'config', 'agents'],
+  node: [...ROOMS, 'home', 'config', 'agents'],
   index: [...ROOMS, 'config', 'agents', 'node'],
   gateway: ['errors', 'index'],
-  cli: ['errors', 'config', 'index', 'gateway']
+  cli: ['errors', 'home', 'index', 'gateway']
 }
 
 const roomOf = (path: string): string => path.split('/')[1]?.replace(/\.ts$/, '') ?? ''

@@ -2,7 +2,8 @@ import { chmod, mkdir, stat, writeFile } from 'node:fs/promises'
 import { createServer } from 'node:net'
 import { join } from 'node:path'
 import { expect, it, onTestFinished } from 'vitest'
-import { homeAt, MAX_SOCKET_PATH_BYTES, openHome, readSettings, resolveHome } from '../src/config.ts'
+import { openHome, readSettings } from '../src/config.ts'
+import { homeAt, MAX_SOCKET_PATH_BYTES, resolveHome } from '../src/home.ts'
 import { tempFolder } from './temp.ts'
 
 it.each([

@@ -1,8 +1,7 @@
 import { type ClientRequest, type IncomingMessage, request } from 'node:http'
-import { join } from 'node:path'
 import { abortError, MeshError } from '../errors.ts'
 import type { ControlError, ControlLine } from '../gateway/index.ts'
-import { CONTROL_SOCKET, homeFlag } from './home.ts'
+import { homeFlag, socketOf } from './home.ts'
 
 export interface ClientInit {
   readonly home: string
@@ -57,7 +56,7 @@ function send(
     const failed = (err: unknown) => reject(signal.aborted ? abortError(signal) : connectError(err, home))
     const headers = body === undefined ? {} : { 'content-type': 'application/json' }
     const sent: ClientRequest = request({
-      socketPath: join(home, CONTROL_SOCKET),
+      socketPath: socketOf(home),
       method,
       path: route,
       headers,
