@@ -36,6 +36,9 @@ export const MAX_PEER_HINTS = 64
 /** Peers asked for a snapshot of the catalogue on joining (SCALE §7), so that one that lies by omission hides nothing. */
 export const SNAPSHOT_GIVERS = 2
 
+/** How often again, for hints that got lost: 1,000 of them cost 1 kB/s then. */
+export const SNAPSHOT_MS = 10 * 60_000
+
 /** Hints taken over from one giver of a snapshot. */
 export const MAX_GIVER_HINTS = 2000
 
@@ -65,8 +68,9 @@ export const FRESH_MS = 5 * 60_000
 /** How long a verified record of a peer that isn't connected is given away without asking again (SCALE §7). */
 export const TRUSTED_MS = 30 * 60_000
 
-/** How long a peer that didn't answer isn't dialled again (SCALE §7: negative cache). */
-export const SILENT_MS = 30_000
+/** How long a peer that didn't answer isn't asked again: doubled each time, up to SCALE §7's negative cache. */
+export const RETRY_MS = 2000
+export const MAX_SILENT_MS = 30_000
 export const MAX_SILENT_PEERS = 5000
 
 /** Upkeep: expiry, freshness, what nobody has heard yet. */

@@ -8,10 +8,12 @@ import {
   FRESH_MS,
   JOIN_JITTER_MS,
   MAX_FETCHES,
+  MAX_SILENT_MS,
   MAX_SILENT_PEERS,
   MAX_SNAPSHOT_HINTS,
-  SILENT_MS,
+  RETRY_MS,
   SNAPSHOT_GIVERS,
+  SNAPSHOT_MS,
   SYNC_LANES,
   SYNC_TIMEOUT_MS,
   UPKEEP_MS
@@ -69,11 +71,15 @@ export interface PeersComponents {
 
 interface PeerState {
   freshAt: number
+  /** A synchronisation is to come. */
+  isWaiting: boolean
+  /** Synchronisations that failed since one didn't. */
+  failures: number
   triedAt: number
   /** Until when it counts as not speaking the records protocol: it may have been starting. */
   muteUntil: number
-  /** It told what it knows of others. */
-  gaveSnapshot: boolean
+  /** When it told what it knows of others. */
+  snapshotAt: number
   /** Ends the watch at this peer. */
   following: AbortController | undefined
 }
@@ -86,7 +92,7 @@ class ConnectedPeers implements Peers {
   readonly #components: PeersComponents
   readonly #states = new Map<string, PeerState>()
   /** Until when a peer that didn't answer isn't asked again. */
-  readonly #silent = new LRUCache<string, { until: number; outcome: Outcome }>({ max: MAX_SILENT_PEERS })
+  readonly #silent = new LRUCache<string, { until: number; outcome: Outcome; times: number }>({ max: MAX_SILENT_PEERS })
   readonly #lane = createLane(SYNC_LANES)
   readonly #listeners = new Set<(peer: string) => void>()
   readonly #fetching = new Set<string>()
@@ -100,7 +106,7 @@ class ConnectedPeers implements Peers {
   }
 
   get hasSnapshot(): boolean {
-    return this.#givers() >= Math.min(SNAPSHOT_GIVERS, this.connected().length)
+    return this.#givers(-Infinity) >= Math.min(SNAPSHOT_GIVERS, this.connected().length)
   }
 
   connected(): readonly string[] {
@@ -122,19 +128,23 @@ class ConnectedPeers implements Peers {
     const { now, puller } = this.#components
     const silent = this.#silent.get(peer)
     if (silent !== undefined && silent.until > now()) return silent.outcome
+    const times = (silent?.times ?? 0) + 1
     try {
       await puller.pull(peer, query, { ...options, timeoutMs: CANDIDATE_TIMEOUT_MS })
+      this.#silent.delete(peer)
       return 'answered'
     } catch (err) {
       const outcome = this.#outcomeOf(peer, err)
       if (outcome === 'gone') this.#components.hints.forget(peer)
       const isItsFault = outcome !== 'answered' && !options.signal.aborted
-      if (isItsFault) this.#silent.set(peer, { until: now() + SILENT_MS, outcome })
+      if (isItsFault) this.#silent.set(peer, { until: now() + backoff(times, MAX_SILENT_MS), outcome, times })
       return outcome
     }
   }
 
   fetch(agent: string, source: FindSource): void {
+    // A synchronisation that is still to come brings it too.
+    if (this.#states.get(peerOf(agent))?.isWaiting === true) return
     if (this.#fetching.has(agent) || this.#fetching.size >= MAX_FETCHES) return
     this.#fetching.add(agent)
     this.#background(
@@ -158,18 +168,16 @@ class ConnectedPeers implements Peers {
     if (this.#states.has(peer)) return
     this.#states.set(peer, {
       freshAt: -Infinity,
+      isWaiting: false,
+      failures: 0,
       triedAt: this.#components.now(),
       muteUntil: -Infinity,
-      gaveSnapshot: false,
+      snapshotAt: -Infinity,
       following: undefined
     })
     this.#silent.delete(peer)
     for (const listener of this.#listeners) listener(peer)
-    const timer = setTimeout(() => {
-      this.#timers.delete(timer)
-      this.#welcome(peer)
-    }, Math.random() * JOIN_JITTER_MS)
-    this.#timers.add(timer)
+    this.#welcomeIn(Math.random() * JOIN_JITTER_MS, peer)
   }
 
   left(peer: string): void {
@@ -199,8 +207,19 @@ class ConnectedPeers implements Peers {
     await Promise.allSettled(this.#work)
   }
 
+  #welcomeIn(ms: number, peer: string): void {
+    const timer = setTimeout(() => {
+      this.#timers.delete(timer)
+      this.#welcome(peer)
+    }, ms)
+    this.#timers.add(timer)
+  }
+
   /** Its own records first: what it tells of itself in the snapshot is no news then. */
   #welcome(peer: string): void {
+    const state = this.#states.get(peer)
+    if (state === undefined || state.isWaiting || this.#stopping.signal.aborted) return
+    state.isWaiting = true
     this.#background(async (signal) => {
       await this.#sync(peer, signal)
       await this.#takeSnapshot(peer, signal)
@@ -231,6 +250,7 @@ class ConnectedPeers implements Peers {
     const { cache, now, puller } = this.#components
     const state = this.#states.get(peer)
     if (state === undefined) return
+    state.isWaiting = false
     state.triedAt = now()
     const before = cache.ofPeer(peer)
     const given = new Set<string>()
@@ -238,9 +258,11 @@ class ConnectedPeers implements Peers {
       const onRecord = ({ record }: SignedRecord) => given.add(record.id)
       await puller.pull(peer, {}, { signal, source: 'peer', timeoutMs: SYNC_TIMEOUT_MS, onRecord })
     } catch (err) {
-      this.#outcomeOf(peer, err)
+      state.failures++
+      if (this.#outcomeOf(peer, err) === 'silent') this.#welcomeIn(backoff(state.failures, UPKEEP_MS), peer)
       return
     }
+    state.failures = 0
     for (const signed of before) {
       const { id } = signed.record
       // One that was replaced meanwhile is newer than the answer.
@@ -251,7 +273,8 @@ class ConnectedPeers implements Peers {
 
   async #takeSnapshot(peer: string, signal: AbortSignal): Promise<void> {
     const state = this.#states.get(peer)
-    if (state === undefined || state.gaveSnapshot || this.#givers() >= SNAPSHOT_GIVERS) return
+    const recently = this.#components.now() - SNAPSHOT_MS
+    if (state === undefined || state.snapshotAt > recently || this.#givers(recently) >= SNAPSHOT_GIVERS) return
     // Who gives no sound records of its own isn't asked about others'.
     if (!this.isFresh(peer)) return
     const { hints, onHint, puller } = this.#components
@@ -263,11 +286,12 @@ class ConnectedPeers implements Peers {
       // Another one is asked instead, when it joins or with the next upkeep.
       return
     }
-    state.gaveSnapshot = true
+    state.snapshotAt = this.#components.now()
   }
 
-  #givers(): number {
-    return this.#states.values().reduce((count, { gaveSnapshot }) => count + (gaveSnapshot ? 1 : 0), 0)
+  /** Peers that gave a snapshot after that time. */
+  #givers(since: number): number {
+    return this.#states.values().reduce((count, { snapshotAt }) => count + (snapshotAt > since ? 1 : 0), 0)
   }
 
   #outcomeOf(peer: string, err: unknown): Outcome {
@@ -290,4 +314,9 @@ class ConnectedPeers implements Peers {
       })
     this.#work.add(task)
   }
+}
+
+/** One busy moment costs a moment; who stays silent is left alone longer and longer. */
+function backoff(times: number, mostMs: number): number {
+  return Math.min(mostMs, RETRY_MS * 2 ** (times - 1))
 }

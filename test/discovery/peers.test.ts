@@ -1,5 +1,12 @@
 import { expect, it, onTestFinished, vi } from 'vitest'
-import { FRESH_MS, JOIN_JITTER_MS, MAX_GIVER_HINTS, UPKEEP_MS } from '../../src/discovery/constants.ts'
+import {
+  CATALOGUE_TOPIC,
+  FRESH_MS,
+  JOIN_JITTER_MS,
+  MAX_GIVER_HINTS,
+  SNAPSHOT_MS,
+  UPKEEP_MS
+} from '../../src/discovery/constants.ts'
 import { MeshError } from '../../src/errors.ts'
 import { createIdentity } from '../../src/identity/index.ts'
 import { all, TestMesh, until } from './mesh.ts'
@@ -86,6 +93,27 @@ it('a joining node learns from two peers what others offer, and asks the owners'
   mesh.walk = () => Promise.resolve(false)
   const found = await all(a.discovery.find({ text: 'read' }))
   expect(found).toMatchObject([{ agent, source: 'topic' }])
+})
+
+it('a hint that got lost is in a later snapshot', async () => {
+  fakeTime()
+  const mesh = new TestMesh()
+  const [a, x, far] = [await mesh.node(), await mesh.node(), await mesh.node()]
+  mesh.link(a, x)
+  await vi.advanceTimersByTimeAsync(JOIN_JITTER_MS)
+  await until(() => asked(mesh, a, 'hints').length === 1)
+  await settled()
+  mesh.topics.get(CATALOGUE_TOPIC)?.delete(a.id)
+  mesh.link(x, far)
+  const agent = await far.offer('fs', ['read'])
+  await x.found('read')
+  mesh.walk = () => Promise.resolve(false)
+  expect(await all(a.discovery.find({ text: 'read' }))).toEqual([])
+  mesh.nowMs += SNAPSHOT_MS
+  await vi.advanceTimersByTimeAsync(UPKEEP_MS)
+  await until(() => asked(mesh, a, 'hints').length === 2)
+  await settled()
+  expect(await all(a.discovery.find({ text: 'read' }))).toMatchObject([{ agent, source: 'topic' }])
 })
 
 it('lies in a snapshot are bounded, and are candidates at most', async () => {
