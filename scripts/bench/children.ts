@@ -99,9 +99,12 @@ async function answer(child: ChildProcess, who: string, ms: number): Promise<Ans
 async function stop(child: ChildProcess, politely: () => Promise<unknown>): Promise<void> {
   if (child.exitCode !== null || child.signalCode !== null) return
   const exited = once(child, 'exit')
+  const late = setTimeout(() => child.kill('SIGKILL'), STOP_MS)
   await politely().catch((err: unknown) => console.error(String(err)))
-  child.kill('SIGKILL')
+  // It ends by itself when nobody talks to it any more, and may write its profile.
+  if (child.connected) child.disconnect()
   await exited
+  clearTimeout(late)
 }
 
 export interface Leashed {

@@ -22,7 +22,8 @@ const [role, capability = '', home = ''] = process.argv.slice(2)
 const { createNode } = await built<typeof product>('index.js')
 const node = await createNode({ home, name: `bench-${role}`, lan: true })
 process.on('disconnect', () => {
-  node.stop().finally(() => process.exit())
+  const exit = (): never => process.exit()
+  node.stop().then(exit, exit)
 })
 
 const began = performance.now()

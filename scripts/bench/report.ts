@@ -111,7 +111,7 @@ function floorRows(floors: readonly Judged[]): string[][] {
 }
 
 function amount(value: number, unit: Judged['unit']): string {
-  return unit === '×' ? `${value.toFixed(2)}×` : `${value.toFixed(value < 100 ? 1 : 0)} ${unit}`
+  return unit === '×' ? `${value.toPrecision(3)}×` : `${value.toFixed(value < 100 ? 1 : 0)} ${unit}`
 }
 
 /** Words to the left, numbers to the right. */
