@@ -38,8 +38,8 @@ async function offer(): Promise<void> {
 }
 
 async function find(): Promise<void> {
-  while ((await findOnce()) === undefined) await sleep(PAUSE_MS)
-  const foundAt = performance.now()
+  let foundAt = await findOnce()
+  for (; foundAt === undefined; foundAt = await findOnce()) await sleep(PAUSE_MS)
   const cachedMs: number[] = []
   const cachedEndMs: number[] = []
   for (let i = 0; i < CACHED_FINDS; i++) {
