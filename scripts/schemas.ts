@@ -1,4 +1,4 @@
-// Writes protocols/<name>/<x.y.z>/schema.json and the table of error codes from the code; with --check only compares.
+// Writes protocols/<name>/<x.y.z>/schema.json, the signed vectors and the table of error codes; with --check only compares.
 import { mkdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { z } from 'zod'
 import { helloMessage } from '../src/auth/messages.ts'
@@ -8,6 +8,7 @@ import { ERROR_CODES, ERROR_TEXTS, MeshError } from '../src/errors.ts'
 import { policyDocument } from '../src/policy/index.ts'
 import { agentRecord, capability, query } from '../src/registry/messages.ts'
 import { frame } from '../src/rpc/messages.ts'
+import { signedVectors } from './vectors.ts'
 
 /** Folder → the messages its schema.json defines, by name. */
 const PROTOCOLS: Readonly<Record<string, Readonly<Record<string, z.ZodType>>>> = {
@@ -65,6 +66,8 @@ files.set(
     (_, start, end) => `${start}${errorTable()}\n${end}`
   )
 )
+
+files.set('records/1.0.0/vectors/signed.json', signedVectors())
 
 const current = (path: string): string | undefined => {
   try {

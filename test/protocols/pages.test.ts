@@ -1,0 +1,213 @@
+import { existsSync, globSync, readFileSync } from 'node:fs'
+import { posix } from 'node:path'
+import { expect, it } from 'vitest'
+import * as auth from '../../src/auth/constants.ts'
+import { CALL } from '../../src/calls/constants.ts'
+import * as discovery from '../../src/discovery/constants.ts'
+import { recordsProtocol } from '../../src/discovery/records.ts'
+import * as network from '../../src/network/constants.ts'
+import { openPolicy } from '../../src/policy/index.ts'
+import * as registry from '../../src/registry/constants.ts'
+import * as rpc from '../../src/rpc/constants.ts'
+import * as schema from '../../src/schema/constants.ts'
+import * as wire from '../../src/wire/constants.ts'
+
+const ROOT = 'protocols'
+const PAGES = globSync(`${ROOT}/**/*.md`)
+const page = (path: string): string => readFileSync(`${ROOT}/${path}`, 'utf8')
+
+/** As GitHub makes them. */
+function anchorsOf(markdown: string): readonly string[] {
+  return [...markdown.matchAll(/^#+ (.+)$/gm)].map(([, heading = '']) =>
+    heading
+      .toLowerCase()
+      .replace(/[^\p{L}\p{N}\s_-]/gu, '')
+      .replaceAll(' ', '-')
+  )
+}
+
+const LINKS = PAGES.flatMap((path) =>
+  [...readFileSync(path, 'utf8').matchAll(/\]\(((?!https?:)[^)\s]+)\)/g)].map(([, link = '']) => ({ path, link }))
+)
+
+it.each(LINKS)('$path links to $link, which is there', ({ path, link }) => {
+  const [file = '', anchor] = link.split('#')
+  const target = file === '' ? path : posix.join(posix.dirname(path), file)
+  expect(existsSync(target)).toBe(true)
+  const anchors = target.endsWith('.md') ? anchorsOf(readFileSync(target, 'utf8')) : []
+  expect([undefined, ...anchors]).toContain(anchor)
+})
+
+const KIB = 1024
+const MIB = KIB * KIB
+const MINUTE = 60_000
+const count = (value: number): string => value.toLocaleString('en')
+
+/** What a page says, made of the constants it must agree with. */
+const STATEMENTS: ReadonlyArray<{ page: string; says: string }> = [
+  { page: 'README.md', says: `${count(wire.MAX_CONTROL_BYTES)} bytes for \`hello\`, ${count(wire.MAX_MESSAGE_BYTES)}` },
+  { page: 'README.md', says: `nest at most ${wire.MAX_JSON_DEPTH} deep` },
+  {
+    page: 'README.md',
+    says: `| ${auth.HELLO.maxInFlight} (\`hello\`), ${recordsProtocol.maxInFlight} (\`records\`), ${CALL.maxInFlight} (\`call\`)`
+  },
+  {
+    page: 'README.md',
+    says: `default ${auth.HELLO.timeoutMs / 1000} s (\`hello\`), ${recordsProtocol.timeoutMs / 1000} s (\`records\`), ${CALL.timeoutMs / 1000} s (\`call\`)`
+  },
+  { page: 'README.md', says: `| channels of one peer and protocol | ${rpc.MAX_CHANNELS_PER_PEER} |` },
+  {
+    page: 'README.md',
+    says: `| ${network.MAX_STREAMS_PER_CONNECTION}; ${network.MAX_STREAMS_PER_PROTOCOL} inbound per protocol |`
+  },
+  { page: 'README.md', says: `| ${rpc.INITIAL_CREDIT_BYTES / KIB} KiB at first` },
+  { page: 'README.md', says: `doesn't stream | ${rpc.MAX_COLLECTED_BYTES / MIB} MiB |` },
+  {
+    page: 'README.md',
+    says: `${wire.MAX_WRITE_QUEUE_BYTES / MIB} MiB a channel, ${network.MAX_CONNECTION_WRITE_BYTES / MIB} MiB a connection`
+  },
+  {
+    page: 'README.md',
+    says: `${registry.MAX_RECORD_BYTES / KIB} KiB, ${registry.MAX_CAPABILITIES} capabilities, life ${registry.MAX_RECORD_LIFETIME_MS / MINUTE / 60} h`
+  },
+  { page: 'README.md', says: `| ${registry.MAX_AGENTS}, ${discovery.MAX_PEER_BYTES / MIB} MiB | refused |` },
+  {
+    page: 'README.md',
+    says: `| ${schema.MAX_SCHEMA_BYTES / KIB} KiB, ${schema.MAX_SCHEMA_DEPTH} levels, ${count(schema.MAX_SUBSCHEMAS)} subschemas |`
+  },
+  {
+    page: 'README.md',
+    says: `${network.MAX_CONNECTIONS}; from one IPv4 address or IPv6 /56: ${network.MAX_CONNECTIONS_PER_IP} open, ${network.MAX_PENDING_PER_IP} in their handshake, ${network.CONNECTION_BURST_PER_IP} at once and then ${network.CONNECTIONS_PER_SECOND_PER_IP} a second`
+  },
+  {
+    page: 'README.md',
+    says: `${network.INBOUND_UPGRADE_TIMEOUT_MS / 1000} s for an inbound handshake, ${network.NEGOTIATION_TIMEOUT_MS / 1000} s`
+  },
+  {
+    page: 'README.md',
+    says: `within ${network.TWIN_MS / 1000} s are taken for two dials at once: after ${network.DUPLICATE_GRACE_MS / 1000} s`
+  },
+  { page: 'README.md', says: `binary messages of at most ${network.MAX_WEBSOCKET_MESSAGE_BYTES / MIB} MiB` },
+  { page: 'README.md', says: `up to ${registry.MAX_CLOCK_SKEW_MS / MINUTE} minutes ahead` },
+  { page: 'channel/1.0.0/README.md', says: `1 to ${count(rpc.MAX_TIMEOUT_MS)};` },
+  { page: 'channel/1.0.0/README.md', says: `default ${count(rpc.INITIAL_CREDIT_BYTES)}` },
+  {
+    page: 'channel/1.0.0/README.md',
+    says: `above ${wire.WRITE_HIGH_WATER_BYTES / MIB} MiB queued, until below ${wire.WRITE_LOW_WATER_BYTES / KIB} KiB`
+  },
+  {
+    page: 'channel/1.0.0/README.md',
+    says: `heard nothing for ${rpc.HEARTBEAT_MS / 1000} s sends a \`ping\`, every ${rpc.HEARTBEAT_MS / 1000} s, and after ${(rpc.HEARTBEAT_MS * rpc.MAX_SILENT_BEATS) / 1000} s more`
+  },
+  { page: 'channel/1.0.0/README.md', says: `within about ${rpc.DEADLINE_RESOLUTION_MS} ms` },
+  { page: 'channel/1.0.0/README.md', says: `at most ${rpc.MAX_CHANNELS_PER_PEER} channels` },
+  { page: 'hello/1.0.0/README.md', says: `\`${auth.HELLO.id}\`` },
+  { page: 'hello/1.0.0/README.md', says: `1 to ${auth.MAX_NODE_NAME_LENGTH} characters, none of Unicode's` },
+  { page: 'hello/1.0.0/README.md', says: `at most ${auth.MAX_HELLO_PROTOCOLS} names` },
+  { page: 'hello/1.0.0/README.md', says: `at most ${auth.MAX_HELLO_METHODS}, written` },
+  { page: 'call/1.0.0/README.md', says: `\`${CALL.id}\`` },
+  { page: 'call/1.0.0/README.md', says: `takes longer than ${schema.WORKER_TIMEOUT_MS / 1000} s` },
+  { page: 'records/1.0.0/README.md', says: `\`${discovery.RECORDS_PROTOCOL}\`` },
+  { page: 'records/1.0.0/README.md', says: `(1 to ${discovery.MAX_PAGE_RECORDS}, default` },
+  { page: 'records/1.0.0/README.md', says: `about ${count(discovery.MAX_PAGE_BYTES / KIB)} KiB` },
+  { page: 'records/1.0.0/README.md', says: `(1 to ${count(discovery.MAX_SNAPSHOT_HINTS)}, default` },
+  { page: 'records/1.0.0/README.md', says: `At most ${count(registry.MAX_RECORD_BYTES)} characters` },
+  { page: 'records/1.0.0/README.md', says: `exactly \`${registry.RECORD_TYPE}\`` },
+  { page: 'records/1.0.0/README.md', says: `at most ${count(registry.MAX_DESCRIPTION_LENGTH)} characters` },
+  { page: 'records/1.0.0/README.md', says: `1 to ${registry.MAX_NAME_LENGTH} characters of` },
+  { page: 'records/1.0.0/README.md', says: `at most ${registry.MAX_TAGS} of` },
+  {
+    page: 'records/1.0.0/README.md',
+    says: `a life of ${registry.RECORD_TTL_MS / MINUTE} minutes and renews after ${registry.RECORD_RENEW_MS / MINUTE}`
+  },
+  {
+    page: 'records/1.0.0/README.md',
+    says: `(${count(discovery.MAX_FLOOR_PEERS)} peers, ${discovery.MAX_PEER_FLOORS} agents of each)`
+  },
+  { page: 'records/1.0.0/README.md', says: `nodes ask for ${discovery.WATCH_REQUEST_MS / MINUTE} minutes` },
+  { page: 'records/1.0.0/README.md', says: `beyond ${discovery.PUSH_BURST} at once` },
+  { page: 'topics/1/README.md', says: `\`${discovery.CATALOGUE_TOPIC}\`` },
+  { page: 'topics/1/README.md', says: `\`${discovery.CAPABILITY_PREFIX}/<kind>/<first segment>\`` },
+  { page: 'topics/1/README.md', says: `at most **${discovery.MAX_HINT_BYTES} bytes**` },
+  { page: 'topics/1/README.md', says: `at most ${discovery.MAX_TOPICS} topics a node` },
+  {
+    page: 'topics/1/README.md',
+    says: `sends ${discovery.ANNOUNCE_BURST} announcements at once, then one per ${discovery.ANNOUNCE_INTERVAL_MS / MINUTE} minutes`
+  },
+  {
+    page: 'topics/1/README.md',
+    says: `${discovery.RECEIVE_FACTOR * discovery.ANNOUNCE_BURST} at once and one per ${discovery.ANNOUNCE_INTERVAL_MS / discovery.RECEIVE_FACTOR / MINUTE} minutes`
+  },
+  {
+    page: 'topics/1/README.md',
+    says: `Per author: ${discovery.RECEIVE_FACTOR ** 2 * discovery.ANNOUNCE_BURST * discovery.MAX_PEER_HINTS} at once, then`
+  },
+  { page: 'topics/1/README.md', says: `up to ${count(discovery.MAX_HINTS)} in all` },
+  {
+    page: 'topics/1/README.md',
+    says: `at most ${discovery.MAX_PEER_HINTS} by subject and ${count(discovery.MAX_GIVER_HINTS)} by giver`
+  },
+  { page: 'topics/1/README.md', says: `fewer than ${discovery.RENDEZVOUS_PEERS} of them` },
+  { page: 'topics/1/README.md', says: `**\`${network.KAD_PROTOCOL}\`**` },
+  { page: 'topics/1/README.md', says: `| ${network.PROVIDER_VALIDITY_MS / MINUTE / 60} hours, applied by the holder` },
+  {
+    page: 'topics/1/README.md',
+    says: `${network.KAD_DISJOINT_PATHS} disjoint paths of ${network.KAD_ALPHA} requests; a request ${network.KAD_REQUEST_MIN_MS / 1000} to ${network.KAD_REQUEST_MAX_MS / 1000} s`
+  },
+  { page: 'topics/1/README.md', says: `at most ${network.MAX_PROVIDERS_PER_ANSWER}, chosen at random` },
+  { page: 'topics/1/README.md', says: `at most ${discovery.MAX_PROVIDER_KEYS} keys` },
+  { page: 'topics/1/README.md', says: `\`${network.MDNS_SERVICE}\`` },
+  { page: 'topics/1/README.md', says: `at the start and every ${network.MDNS_INTERVAL_MS / 1000} s` },
+  { page: 'topics/1/README.md', says: `after ${network.MDNS_YIELD_MS} ms` },
+  { page: 'topics/1/README.md', says: `At most ${network.MAX_LAN_DIALS} such dials` },
+  {
+    page: 'topics/1/README.md',
+    says: `with \`${network.TOPIC_PREFIX}\` and has at most ${network.MAX_TOPIC_LENGTH} characters`
+  },
+  {
+    page: 'topics/1/README.md',
+    says: `at most ${network.MAX_GOSSIP_RPC_BYTES / MIB} MiB and ${network.MAX_GOSSIP_RPC_ENTRIES} entries`
+  }
+]
+
+it.each(STATEMENTS)('$page says, as the code does: $says', ({ page: path, says }) => {
+  expect(page(path)).toContain(says)
+})
+
+it('the example of a record is the first signed vector, part by part', () => {
+  const [vector] = JSON.parse(page('records/1.0.0/vectors/signed.json')) as Array<{ jws: string }>
+  const [header = '', payload = '', signature = ''] = (vector?.jws ?? '').split('.')
+  const text = page('records/1.0.0/README.md')
+  const lines = [
+    Buffer.from(header, 'base64url').toString(),
+    Buffer.from(payload, 'base64url').toString(),
+    `${header}.${payload}`,
+    Buffer.from(signature, 'base64url').toString('hex'),
+    signature
+  ]
+  for (const line of lines) expect(text).toContain(`\n    ${line}\n`)
+})
+
+it('the policy of a new home is the one on its page', async () => {
+  const [, json = ''] = /```json\n([\s\S]*?)```/.exec(page('policy/README.md')) ?? []
+  expect(JSON.parse(json)).toEqual((await openPolicy({})).document)
+})
+
+const HIDDEN = [...page('records/1.0.0/README.md').matchAll(/U\+([0-9A-F]{4,5})(?:–([0-9A-F]{4,5}))?/g)]
+
+it('the hidden characters of the page are those of the schema', () => {
+  const { $defs } = JSON.parse(page('records/1.0.0/schema.json')) as {
+    $defs: { capability: { properties: { description: { pattern: string } } } }
+  }
+  const visible = new RegExp($defs.capability.properties.description.pattern, 'u')
+  const listed = new Set<number>()
+  for (const [, first = '', last = first] of HIDDEN) {
+    for (let code = Number.parseInt(first, 16); code <= Number.parseInt(last, 16); code += 1) listed.add(code)
+  }
+  const differing: string[] = []
+  for (let code = 0; code <= 0x10_ffff; code += 1) {
+    const isSurrogate = code >= 0xd800 && code <= 0xdfff
+    if (!isSurrogate && visible.test(String.fromCodePoint(code)) === listed.has(code)) differing.push(code.toString(16))
+  }
+  expect(differing).toEqual([])
+})
