@@ -1,7 +1,14 @@
 import type { Connection, Stream } from '@libp2p/interface'
 import { abortError, MeshError } from '../errors.ts'
 import { FrameStream, parseJson } from '../wire/index.ts'
-import { HEARTBEAT_MS, INITIAL_CREDIT_BYTES, MAX_IDLE_BEATS, MAX_SILENT_BEATS, OPEN_TIMEOUT_MS } from './constants.ts'
+import {
+  CREDIT_STEP_BYTES,
+  HEARTBEAT_MS,
+  INITIAL_CREDIT_BYTES,
+  MAX_IDLE_BEATS,
+  MAX_SILENT_BEATS,
+  OPEN_TIMEOUT_MS
+} from './constants.ts'
 import { checkTimeout, createDeadlines, type Deadlines } from './deadlines.ts'
 import type { Protocol, RequestOptions } from './index.ts'
 import { type Frame, idOfBrokenFrame, isFrame } from './messages.ts'
