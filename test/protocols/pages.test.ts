@@ -99,6 +99,7 @@ const STATEMENTS: ReadonlyArray<{ page: string; says: string }> = [
     page: 'channel/1.0.0/README.md',
     says: `heard nothing for ${rpc.HEARTBEAT_MS / 1000} s sends a \`ping\`, every ${rpc.HEARTBEAT_MS / 1000} s, and after ${(rpc.HEARTBEAT_MS * rpc.MAX_SILENT_BEATS) / 1000} s more`
   },
+  { page: 'channel/1.0.0/README.md', says: `in steps of ${rpc.CREDIT_STEP_BYTES / KIB} KiB` },
   { page: 'channel/1.0.0/README.md', says: `within about ${rpc.DEADLINE_RESOLUTION_MS} ms` },
   { page: 'channel/1.0.0/README.md', says: `at most ${rpc.MAX_CHANNELS_PER_PEER} channels` },
   { page: 'hello/1.0.0/README.md', says: `\`${auth.HELLO.id}\`` },
@@ -125,6 +126,11 @@ const STATEMENTS: ReadonlyArray<{ page: string; says: string }> = [
     says: `(${count(discovery.MAX_FLOOR_PEERS)} peers, ${discovery.MAX_PEER_FLOORS} agents of each)`
   },
   { page: 'records/1.0.0/README.md', says: `nodes ask for ${discovery.WATCH_REQUEST_MS / MINUTE} minutes` },
+  { page: 'records/1.0.0/README.md', says: `about every ${discovery.SNAPSHOT_MS / MINUTE} minutes` },
+  {
+    page: 'records/1.0.0/README.md',
+    says: `for ${discovery.RETRY_MS / 1000} s at first and ${discovery.MAX_SILENT_MS / 1000} s at last`
+  },
   { page: 'records/1.0.0/README.md', says: `beyond ${discovery.PUSH_BURST} at once` },
   { page: 'topics/1/README.md', says: `\`${discovery.CATALOGUE_TOPIC}\`` },
   { page: 'topics/1/README.md', says: `\`${discovery.CAPABILITY_PREFIX}/<kind>/<first segment>\`` },
