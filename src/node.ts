@@ -268,8 +268,9 @@ class MeshNode implements Node {
     )
     await calls.start()
     events.on('peer:join', ({ peer }) => this.#greet(peer))
-    await network.start()
+    // Whatever a first peer may ask is served before there is one
     await discovery.start()
+    await network.start()
     host.start()
     this.#renewal = setInterval(() => {
       registry

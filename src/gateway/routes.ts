@@ -1,7 +1,7 @@
 import type { HttpBindings } from '@hono/node-server'
 import { type Context, Hono } from 'hono'
 import { MeshError } from '../errors.ts'
-import type { LocalAgent } from '../index.ts'
+import type { CallOptions, LocalAgent, Node } from '../index.ts'
 import { DEFAULT_CALL_TIMEOUT_MS, MAX_BODY_BYTES } from './constants.ts'
 import type { ControlInit } from './control.ts'
 import { HTTP_STATUS } from './errors.ts'
@@ -112,14 +112,26 @@ function routeCall(app: App, { node, onDefect, signalOf }: Scope): void {
     const { target, capability, input, ...rest } = parse(callBody, await body(context))
     const timeoutMs = rest.timeoutMs ?? DEFAULT_CALL_TIMEOUT_MS
     const signal = AbortSignal.any([signalOf(context), AbortSignal.timeout(timeoutMs)])
-    const { record } = await node.resolve(target, { signal })
-    const streams = record.capabilities.some(
-      ({ name, kind, streaming }) => streaming && name === capability && (rest.kind ?? kind) === kind
-    )
     const options = { ...rest, timeoutMs, signal }
-    if (streams) return ndjson(node.stream(record.id, capability, input, options), { signal, onDefect })
-    return context.json({ result: (await node.call(record.id, capability, input, options)) ?? null })
+    if (await streams(node, target, capability, options)) {
+      return ndjson(node.stream(target, capability, input, options), { signal, onDefect })
+    }
+    return context.json({ result: (await node.call(target, capability, input, options)) ?? null })
   })
+}
+
+/** Whether the capability says that it streams; of an agent whose record we may not see, nobody knows before its answer. */
+async function streams(node: Node, target: string, capability: string, options: CallOptions): Promise<boolean> {
+  const { kind, signal } = options
+  try {
+    const { record } = await node.resolve(target, signal && { signal })
+    return record.capabilities.some(
+      (each) => each.streaming && each.name === capability && (kind === undefined || kind === each.kind)
+    )
+  } catch (err) {
+    if (err instanceof MeshError && err.code === 'NOT_FOUND') return false
+    throw err
+  }
 }
 
 function routeEvents(app: App, { node, onDefect, signalOf }: Scope, now: () => number): void {
