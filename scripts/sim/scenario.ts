@@ -70,7 +70,9 @@ export interface SimResult {
 }
 
 const STARTS_AT_ONCE = 4
-const QUIET_MS = 4_000
+const QUIET_MS = 2_000
+const LOOK_MS = 250
+const MAX_RESTING_LOAD = 0.7
 const FIND_TIMEOUT_MS = 10_000
 
 process.on('disconnect', () => process.exit())
@@ -155,20 +157,27 @@ async function startNode(name: string, bootstrap: readonly string[], offers: rea
   return node
 }
 
-/** Waits until nobody learns or meets anybody any more. @returns how long that took, if it came to that */
+/**
+ * Waits until nobody learns or meets anybody any more and this thread, which all nodes share, has time left: before that a
+ * find would mostly wait for its turn.
+ *
+ * @returns how long that took, if it came to that
+ */
 async function settle(nodes: readonly Node[]): Promise<number | null> {
   const from = performance.now()
   let seen = ''
-  let changedAt = from
+  let restingSince = from
   while (performance.now() - from < plan.settleMs) {
+    const load = performance.eventLoopUtilization()
+    await sleep(LOOK_MS)
+    const isBusy = performance.eventLoopUtilization(load).utilization > MAX_RESTING_LOAD
     const now = nodes
       .map((node) => node.status())
       .map(({ records, connections }) => `${records}/${connections}`)
       .join()
-    if (now !== seen) changedAt = performance.now()
+    if (isBusy || now !== seen) restingSince = performance.now()
     seen = now
-    if (performance.now() - changedAt > QUIET_MS) return changedAt - from
-    await sleep(250)
+    if (performance.now() - restingSince > QUIET_MS) return restingSince - from
   }
   return null
 }
