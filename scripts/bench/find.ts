@@ -10,7 +10,7 @@ import type { Found } from './finder.ts'
 import { median, percentile } from './measure.ts'
 import type { BenchContext, BenchOutcome, Result } from './result.ts'
 
-const STARTS = 12
+const STARTS = 10
 const FIND_MS = 20_000
 
 export async function benchFind(context: BenchContext): Promise<BenchOutcome> {

@@ -32,9 +32,9 @@ export function describeMachine(): Report['machine'] {
 }
 
 export function toJson(report: object): string {
-  // Three digits after the point are more than was measured.
+  // Six digits are more than was measured.
   return JSON.stringify(report, (_key, value: unknown) =>
-    typeof value === 'number' ? Math.round(value * 1000) / 1000 : value
+    typeof value === 'number' ? Number(value.toPrecision(6)) : value
   )
 }
 
