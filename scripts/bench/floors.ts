@@ -3,7 +3,7 @@ import { median } from './measure.ts'
 import type { BenchName, Result } from './result.ts'
 import type { SystemName } from './system.ts'
 
-export interface Floor {
+interface Floor {
   readonly bench: BenchName
   readonly name: string
   /** The least, or with `most` the most, that the measurement may be. */

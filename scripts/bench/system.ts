@@ -7,7 +7,7 @@ export type SystemName = (typeof SYSTEM_NAMES)[number]
 /** How the client reaches the server; what it holds is between the two halves of a system. */
 export type Contact = Readonly<Record<string, string | number>>
 
-export interface Server {
+interface Server {
   readonly contact: Contact
   /** Processes beside this one that do part of the work; their CPU counts. */
   readonly pids?: readonly number[]
@@ -34,7 +34,17 @@ export class Skip extends Error {
   override readonly name = 'Skip'
 }
 
+/** Loaded where they run, and only there: each brings a world of its own. */
+const LOADERS: Readonly<Record<SystemName, () => Promise<{ readonly system: System }>>> = {
+  'pryx-mesh': () => import('./systems/pryx-mesh.ts'),
+  libp2p: () => import('./systems/libp2p.ts'),
+  'libp2p-tuned': () => import('./systems/libp2p-tuned.ts'),
+  a2a: () => import('./systems/a2a.ts'),
+  'mcp-http': () => import('./systems/mcp-http.ts'),
+  nats: () => import('./systems/nats.ts'),
+  http: () => import('./systems/http.ts')
+}
+
 export async function loadSystem(name: SystemName): Promise<System> {
-  const { system } = (await import(`./systems/${name}.ts`)) as { system: System }
-  return system
+  return (await LOADERS[name]()).system
 }

@@ -89,7 +89,7 @@ const TYPE_DATA = 0
 const FLAGS_END = 0x4 | 0x8
 
 /** Reads what one side of a connection sends, and counts its data frames by the protocol of their stream. */
-export function frameCounter(count: Count): (data: Uint8Array | Uint8ArrayList) => void {
+function frameCounter(count: Count): (data: Uint8Array | Uint8ArrayList) => void {
   const streams = new Map<number, ReturnType<typeof streamCounter>>()
   let rest = Buffer.alloc(0)
   const readFrame = (bytes: Buffer, at: number): number | undefined => {
