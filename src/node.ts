@@ -346,15 +346,10 @@ class MeshNode implements Node {
     return calls.call(owner, address, invocation(capability, input, options), options)
   }
 
-  async *stream(
-    target: string,
-    capability: string,
-    input?: unknown,
-    options: CallOptions = {}
-  ): AsyncGenerator<unknown> {
+  stream(target: string, capability: string, input?: unknown, options: CallOptions = {}): AsyncIterable<unknown> {
     const { calls, owner } = this.#rooms
-    const address = await this.#target(target, options.signal)
-    yield* calls.stream(owner, address, invocation(capability, input, options), options)
+    const address = () => this.#target(target, options.signal)
+    return calls.stream(owner, address, invocation(capability, input, options), options)
   }
 
   on<K extends MeshEventName>(event: K | '*', listener: MeshListener<K>): () => void {

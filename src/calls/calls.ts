@@ -3,9 +3,19 @@ import { abortable, MeshError } from '../errors.ts'
 import type { SignedRecord } from '../registry/messages.ts'
 import { dispatch, type RequestOptions } from '../rpc/index.ts'
 import { pickCapability } from './capability.ts'
-import { type Checks, checkInput, checkOutput, createChecks, isAsyncIterable, NO_CHECKS } from './checks.ts'
+import {
+  type Checks,
+  checkInput,
+  checkOutput,
+  createChecks,
+  isAsyncIterable,
+  itemCheck,
+  NO_CHECKS,
+  toStream
+} from './checks.ts'
 import { CALL, MAX_ROUTES } from './constants.ts'
 import type { AgentAddress, Calls, CallsComponents, Invocation } from './index.ts'
+import { type ItemSource, readItems } from './items.ts'
 import type { CallRequest } from './messages.ts'
 import { createServing } from './serving.ts'
 
@@ -31,22 +41,21 @@ export function createCalls(components: CallsComponents): Calls {
     return isAsyncIterable(result) ? Array.fromAsync(result) : result
   }
 
-  async function* streamLocal(caller: Caller, body: CallRequest, options: RequestOptions): AsyncGenerator<unknown> {
+  const streamLocal = async (caller: Caller, body: CallRequest, options: RequestOptions): Promise<ItemSource> => {
     const result = await dispatch(endpoint, caller, body, options)
-    if (isAsyncIterable(result)) yield* result
-    else yield result
+    const items = isAsyncIterable(result) ? result : toStream(result)
+    return { iterator: items[Symbol.asyncIterator]() }
   }
 
-  async function* streamRemote(
+  const streamRemote = async (
     target: AgentAddress,
     body: CallRequest,
     options: RequestOptions
-  ): AsyncGenerator<unknown> {
+  ): Promise<ItemSource> => {
     const checks = await checksFor(target, body, options)
     await checkInput(checks, body.input ?? {})
-    for await (const item of rpc.stream(target.peer, CALL, body, options)) {
-      yield await checkOutput({ ...checks, streaming: false }, item)
-    }
+    const items = rpc.stream(target.peer, CALL, body, options)
+    return { iterator: items[Symbol.asyncIterator](), check: itemCheck(checks) }
   }
 
   return {
@@ -55,10 +64,12 @@ export function createCalls(components: CallsComponents): Calls {
       const body = toRequest(target, invocation)
       return target.peer === self ? callLocal(caller, body, options) : callRemote(target, body, options)
     },
-    stream(caller, target, invocation, options) {
-      const body = toRequest(target, invocation)
-      return target.peer === self ? streamLocal(caller, body, options) : streamRemote(target, body, options)
-    }
+    stream: (caller, target, invocation, options) =>
+      readItems(async () => {
+        const address = await target()
+        const body = toRequest(address, invocation)
+        return address.peer === self ? streamLocal(caller, body, options) : streamRemote(address, body, options)
+      })
   }
 }
 

@@ -1,6 +1,7 @@
 import { MeshError } from '../errors.ts'
 import type { Capability } from '../registry/messages.ts'
 import { compileSchema, type Outcome, type ValidationPool, type Validator } from '../schema/index.ts'
+import { readItems } from './items.ts'
 
 /** What a call's input and output are checked by. */
 export interface Checks {
@@ -45,27 +46,28 @@ export function checkInput({ input }: Checks, value: unknown): Promise<void> | u
 export function checkOutput(checks: Checks, result: unknown): unknown {
   if (result instanceof Promise) return result.then((value) => checkOutput(checks, value))
   if (isAsyncIterable(result)) return checkItems(checks, result)
-  if (checks.streaming) return checkItems(checks, [result])
-  const outcome = checks.output?.validate(result)
-  if (outcome instanceof Promise) {
-    return outcome.then((late) => {
-      refuse('INVALID_OUTPUT', late)
-      return result
-    })
-  }
-  refuse('INVALID_OUTPUT', outcome)
-  return result
+  if (checks.streaming) return checkItems(checks, toStream(result))
+  const pending = itemCheck(checks)?.(result)
+  return pending === undefined ? result : pending.then(() => result)
 }
 
-async function* checkItems(
-  { output }: Checks,
-  items: AsyncIterable<unknown> | readonly unknown[]
-): AsyncGenerator<unknown> {
-  for await (const item of items) {
-    const outcome = output?.validate(item)
-    refuse('INVALID_OUTPUT', outcome instanceof Promise ? await outcome : outcome)
-    yield item
+/** What each item, or the one value, has to pass; undefined when everything does. */
+export function itemCheck({ output }: Checks): ((item: unknown) => void | Promise<void>) | undefined {
+  if (output === undefined) return undefined
+  return (item) => {
+    const outcome = output.validate(item)
+    if (outcome instanceof Promise) return outcome.then((late) => refuse('INVALID_OUTPUT', late))
+    refuse('INVALID_OUTPUT', outcome)
   }
+}
+
+function checkItems(checks: Checks, items: AsyncIterable<unknown>): AsyncIterable<unknown> {
+  const check = itemCheck(checks)
+  return check === undefined ? items : readItems(() => ({ iterator: items[Symbol.asyncIterator](), check }))
+}
+
+export async function* toStream(item: unknown): AsyncGenerator<unknown> {
+  yield item
 }
 
 function refuse(code: 'INVALID_INPUT' | 'INVALID_OUTPUT', failures: Outcome): void {

@@ -74,6 +74,11 @@ export interface Calls {
    * @throws {MeshError} see Node.call
    */
   call(caller: Caller, target: AgentAddress, invocation: Invocation, options: RequestOptions): Promise<unknown>
-  /** As {@link call}, yielding items as they come. */
-  stream(caller: Caller, target: AgentAddress, invocation: Invocation, options: RequestOptions): AsyncIterable<unknown>
+  /** As {@link call}, yielding items as they come; whom to ask is found out at the first read. */
+  stream(
+    caller: Caller,
+    target: () => AgentAddress | Promise<AgentAddress>,
+    invocation: Invocation,
+    options: RequestOptions
+  ): AsyncIterable<unknown>
 }

@@ -25,3 +25,9 @@ export const MAX_IDLE_BEATS = 60
 
 /** Channels of one protocol that a peer may have here: one, and those of connections that aren't known to be dead yet. The oldest goes first. */
 export const MAX_CHANNELS_PER_PEER = 4
+
+/**
+ * Items are sent this far in one turn of the loop. Then other requests get theirs, and the reader begins while the next
+ * ones are made.
+ */
+export const BURST_BYTES = 64 * 1024

@@ -46,6 +46,8 @@ export class ItemReader implements Reply, AsyncIterableIterator<unknown> {
   readonly #ask: (reply: Reply) => AskedRequest
   #request: AskedRequest | undefined
   #items: Item[] = []
+  /** Of `items`, the first that wasn't read: taking them off the front would move all the others, each time. */
+  #head = 0
   #received = 0
   #waiters: Waiter[] = []
   /** No more items will come. */
@@ -64,8 +66,10 @@ export class ItemReader implements Reply, AsyncIterableIterator<unknown> {
 
   next(): Promise<IteratorResult<unknown>> {
     if (this.#request === undefined && !this.#isOver) this.#start()
-    const item = this.#items.shift()
+    const item = this.#items[this.#head]
     if (item !== undefined) {
+      this.#head += 1
+      if (this.#head === this.#items.length) this.#forget()
       this.#request?.consumed(item.bytes)
       return Promise.resolve({ done: false, value: item.body })
     }
@@ -83,7 +87,7 @@ export class ItemReader implements Reply, AsyncIterableIterator<unknown> {
   return(): Promise<IteratorResult<unknown>> {
     this.#isOver = true
     this.#request?.cancel(new MeshError('CANCELLED', 'nobody reads on'))
-    this.#items = []
+    this.#forget()
     this.#error = undefined
     this.#endWaiters()
     return Promise.resolve({ done: true, value: undefined })
@@ -116,6 +120,11 @@ export class ItemReader implements Reply, AsyncIterableIterator<unknown> {
     if (waiter === undefined) this.#error = error
     else waiter.reject(error)
     this.#endWaiters()
+  }
+
+  #forget(): void {
+    this.#items = []
+    this.#head = 0
   }
 
   #start(): void {

@@ -1,8 +1,9 @@
+import { setImmediate as nextTurn } from 'node:timers/promises'
 import type { Stream } from '@libp2p/interface'
 import type { Caller } from '../auth/index.ts'
 import { MeshError } from '../errors.ts'
 import { FrameStream, parseJson } from '../wire/index.ts'
-import { INITIAL_CREDIT_BYTES } from './constants.ts'
+import { BURST_BYTES, INITIAL_CREDIT_BYTES } from './constants.ts'
 import { createDeadlines, type Deadlines } from './deadlines.ts'
 import type { Endpoint } from './index.ts'
 import { idOfBrokenFrame, isFrame, type RequestFrame } from './messages.ts'
@@ -192,6 +193,7 @@ export class ServedChannel {
   async #pump(request: RunningRequest, items: AsyncIterable<unknown>): Promise<void> {
     let iterator: AsyncIterator<unknown> | undefined
     let count = 0
+    let burstBytes = 0
     try {
       iterator = items[Symbol.asyncIterator]()
       request.iterator = iterator
@@ -207,8 +209,12 @@ export class ServedChannel {
           this.#frames.send(`{"t":"end","id":${request.id},"items":${count}}`)
           return
         }
-        this.#sendItem(request, value)
+        burstBytes += this.#sendItem(request, value)
         count += 1
+        if (burstBytes >= BURST_BYTES) {
+          burstBytes = 0
+          await nextTurn()
+        }
       }
       discard(iterator)
     } catch (err) {
@@ -219,10 +225,13 @@ export class ServedChannel {
     }
   }
 
-  #sendItem(request: RunningRequest, value: unknown): void {
+  /** @returns the bytes that it cost */
+  #sendItem(request: RunningRequest, value: unknown): number {
     const frame = `{"t":"item","id":${request.id},"body":${toJson(value) ?? 'null'}}`
     this.#frames.send(frame)
-    request.credit -= Buffer.byteLength(frame)
+    const bytes = Buffer.byteLength(frame)
+    request.credit -= bytes
+    return bytes
   }
 
   #end(request: RunningRequest, result: unknown): void {
