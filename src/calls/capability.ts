@@ -13,9 +13,7 @@ export function pickCapability(
     (each) => each.name === name && (kind === undefined || each.kind === kind)
   )
   if (first === undefined) {
-    return new MeshError('NOT_FOUND', `agent ${agent} has no ${kind ?? 'capability'} ${name}`, {
-      hint: 'see what it offers with: pryx-mesh agents show'
-    })
+    return noCapability(agent, name, kind)
   }
   if (second !== undefined) {
     return new MeshError('AMBIGUOUS', `agent ${agent} has ${name} in several kinds`, {
@@ -34,4 +32,10 @@ export function pickCapability(
       hint: 'ask for another range, or find another agent: pryx-mesh find --name NAME --version RANGE'
     }
   )
+}
+
+export function noCapability(agent: string, name: string, kind = 'capability'): MeshError {
+  return new MeshError('NOT_FOUND', `agent ${agent} has no ${kind} ${name}`, {
+    hint: 'see what it offers with: pryx-mesh agents show'
+  })
 }

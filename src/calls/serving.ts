@@ -2,7 +2,7 @@ import type { Caller } from '../auth/index.ts'
 import { MeshError } from '../errors.ts'
 import type { Capability, SignedRecord } from '../registry/messages.ts'
 import type { Endpoint, RequestContext } from '../rpc/index.ts'
-import { pickCapability } from './capability.ts'
+import { noCapability, pickCapability } from './capability.ts'
 import { type Checks, checkInput, checkOutput, createChecks, NO_CHECKS } from './checks.ts'
 import { CALL, MAX_ROUTES } from './constants.ts'
 import type { CallsComponents } from './index.ts'
@@ -15,6 +15,8 @@ interface Route {
   readonly agent: string
   readonly action: string
   readonly resource: string
+  /** The request left the kind open. */
+  readonly isGuess: boolean
   /** The record it was made from; undefined when the agent had none. */
   readonly signed: SignedRecord | undefined
   /** What to invoke, or why that can't be. */
@@ -44,24 +46,32 @@ export function createServing(components: ServingComponents): Endpoint {
   const authorize = (route: Route, caller: Caller): void => {
     const decision = policy.decide({ caller, action: route.action, resource: route.resource })
     if (decision.effect === 'allow') return
+    const refusal = hide(route, caller) ?? new MeshError('FORBIDDEN', decision.reason)
     emit('call:denied', { peer: caller.peer, resource: route.resource, reason: decision.reason })
-    throw new MeshError('FORBIDDEN', decision.reason)
+    throw refusal
   }
 
-  const targetOf = ({ capability, agent }: Route): Capability => {
+  /** Who names no kind and may not call must not learn from the answer that a skill or model of the name exists. */
+  const hide = ({ agent, capability, isGuess }: Route, caller: Caller): MeshError | undefined => {
+    if (!isGuess || capability instanceof MeshError || capability.kind === 'tool') return undefined
+    const { name } = capability
+    const decision = policy.decide({ caller, action: 'tool.call', resource: `tool:${agent}/${name}` })
+    return decision.effect === 'allow' ? noCapability(agent, name) : new MeshError('FORBIDDEN', decision.reason)
+  }
+
+  const targetOf = ({ capability, agent }: Route, caller: Caller): Capability => {
     if (!(capability instanceof MeshError)) return capability
     const status = host.status(agent)
     if (status === undefined || status.state === 'up') throw capability
-    throw new MeshError(
-      'AGENT_UNAVAILABLE',
-      `agent ${agent} is not running: ${status.reason ?? `it is ${status.state}`}`
-    )
+    // Why is the owner's business: it may quote what the agent's process printed
+    const why = caller.trust === 'owner' ? `: ${status.reason ?? `it is ${status.state}`}` : ' just now'
+    throw new MeshError('AGENT_UNAVAILABLE', `agent ${agent} is not running${why}`)
   }
 
   const handle = (body: unknown, context: RequestContext): unknown => {
     const route = routeFor(body, context.caller)
     authorize(route, context.caller)
-    const capability = targetOf(route)
+    const capability = targetOf(route, context.caller)
     const input = (body as CallRequest).input ?? {}
     const run = (checks: Checks): unknown => {
       const invoke = (): unknown => checkOutput(checks, host.invoke(route.agent, capability, input, context))
@@ -105,6 +115,7 @@ function makeRoute(request: CallRequest, registry: ServingComponents['registry']
     agent: request.agent,
     action: `${kind}.call`,
     resource: `${kind}:${request.agent}/${request.capability}`,
+    isGuess: request.kind === undefined,
     signed,
     capability,
     checks: NO_CHECKS

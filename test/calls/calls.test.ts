@@ -150,7 +150,8 @@ describe('a call that policy denies', () => {
 
   it('does not tell whether the agent or the capability exists', async () => {
     const [near, far] = await startPair()
-    await far.agents.add({ ...calculator, allow: [] })
+    const skill = { name: 'secret', kind: 'skill', handler: () => 0 } as const
+    await far.agents.add({ name: 'calculator', capabilities: [skill] })
     const texts = await Promise.all(
       ['calculator', 'nobody'].map(async (name) => {
         const failure = await failureOf(near.call(`${far.id}/${name}`, 'secret'))
