@@ -1,7 +1,7 @@
 /**
  * libp2p, composed: transports, LAN, bootstrap, DHT, gossip, and every limit that the defaults leave open.
  *
- * Spec: protocols/README.md#transport
+ * Spec: protocols/README.md#connections
  *
  * @packageDocumentation
  * @example

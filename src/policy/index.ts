@@ -6,7 +6,7 @@
  *
  * @packageDocumentation
  * @example
- * const audit = await openAuditLog({ path: join(home, 'audit.ndjson') })
+ * const audit = await openAuditLog({ path: join(home, 'audit.log') })
  * const policy = await openPolicy({ path: join(home, 'policy.json'), audit })
  * const decision = policy.decide({ caller, action: 'tool.call', resource: 'tool:fs/read_file' })
  * if (decision.effect === 'deny') throw new MeshError('FORBIDDEN', decision.reason)
