@@ -104,17 +104,6 @@ export function createAgents({ self, registry, host, policy }: AgentsComponents)
     })
   }
 
-  /** Writes the rule, which goes with the agent, so that a later one of the same name starts closed. */
-  const allow = async (agent: string, who: AgentInit['allow']): Promise<void> => {
-    const id = ruleId(agent)
-    if (who === undefined) return
-    if (who.length === 0) await policy.remove([id])
-    else
-      await policy.put([
-        { id, effect: 'allow', who: who === 'any' ? '*' : [...who], act: '*.call', res: `*:${agent}/*` }
-      ])
-  }
-
   return {
     get,
     list(query = {}) {
@@ -129,7 +118,7 @@ export function createAgents({ self, registry, host, policy }: AgentsComponents)
         const [refused] = registry.refused(init.name)
         // Of somebody else's agent the rest is still worth having; functions are the caller's own to mend.
         if (refused !== undefined && init.capabilities !== undefined) throw refused.error
-        await allow(init.name, init.allow)
+        await writeRule(policy, init.name, init.allow)
       } catch (err) {
         await host.remove(init.name)
         throw err
@@ -139,7 +128,7 @@ export function createAgents({ self, registry, host, policy }: AgentsComponents)
     async update(name, patch) {
       const { definition } = existing(name)
       await host.update(definition.name, toChange(patch, definition))
-      await allow(definition.name, patch.allow)
+      await writeRule(policy, definition.name, patch.allow)
       return existing(name)
     },
     async remove(name) {
@@ -157,6 +146,15 @@ function shortName(text: string, self: string): string {
 }
 
 const ruleId = (agent: string): string => `agent:${agent}:allow`
+
+/** The rule behind `allow`. It goes with the agent, so that a later one of the same name starts closed. */
+async function writeRule(policy: Policy, agent: string, allow: AgentInit['allow']): Promise<void> {
+  const id = ruleId(agent)
+  if (allow === undefined) return
+  if (allow.length === 0) await policy.remove([id])
+  else
+    await policy.put([{ id, effect: 'allow', who: allow === 'any' ? '*' : allow, act: '*.call', res: `*:${agent}/*` }])
+}
 
 function toDefinition(init: AgentInit): AgentDefinition {
   return { name: init.name, tags: [], audience: 'public', ...source(init), ...shared(init) }

@@ -55,7 +55,7 @@ export const ERROR_TEXTS: Readonly<Record<ErrorCode, string>> = Object.fromEntri
 ) as Record<ErrorCode, string>
 
 /** True when `value` is one of this version's codes. */
-export function isErrorCode(value: unknown): value is ErrorCode {
+function isErrorCode(value: unknown): value is ErrorCode {
   return typeof value === 'string' && Object.hasOwn(ERRORS, value)
 }
 

@@ -37,7 +37,7 @@ export type MeshListener<K extends MeshEventName> = (detail: MeshEvents[K], even
 export interface Events {
   readonly emit: Emit
   /** Listens to one kind of event, or to all with `*`. @returns how to stop listening */
-  on<K extends MeshEventName>(event: K | '*', listener: MeshListener<K>): () => void
+  readonly on: <K extends MeshEventName>(event: K | '*', listener: MeshListener<K>) => () => void
 }
 
 /** A bus for one node. A listener that throws is a defect of its owner's: it surfaces as an uncaught exception and disturbs nobody else. */

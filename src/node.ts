@@ -1,53 +1,17 @@
 import { readFileSync } from 'node:fs'
 import { hostname } from 'node:os'
-import { type Agents, createAgents } from './agents.ts'
-import {
-  type Caller,
-  createAuth,
-  createHello,
-  HELLO,
-  type Hello,
-  ownerCaller,
-  printableName,
-  readHello
-} from './auth/index.ts'
-import { type AgentAddress, CALL, type Calls, createCalls, resolveTarget } from './calls/index.ts'
+import type { Agents } from './agents.ts'
+import { createHello, HELLO, type Hello, printableName, readHello } from './auth/index.ts'
+import { type AgentAddress, type Calls, resolveTarget } from './calls/index.ts'
 import { openHome, readSettings } from './config.ts'
-import {
-  type Change,
-  createDiscovery,
-  type Discovery,
-  type FindOptions,
-  type FindResults,
-  recordsProtocol
-} from './discovery/index.ts'
-import {
-  createHost,
-  type Driver,
-  functionDriver,
-  type Host,
-  mcpHttpDriver,
-  mcpStdioDriver,
-  moduleDriver
-} from './drivers/index.ts'
+import type { Change, FindOptions, FindResults } from './discovery/index.ts'
+import type { Driver } from './drivers/index.ts'
 import { MeshError } from './errors.ts'
-import { createEvents, type Events, type MeshEventName, type MeshListener } from './events.ts'
-import type { Home } from './home.ts'
-import { createIdentity, type Identity, loadIdentity } from './identity/index.ts'
-import {
-  createNetwork,
-  type Network,
-  type NetworkInit,
-  type NetworkStatus,
-  networkMigrations,
-  type PeerInfo
-} from './network/index.ts'
-import { openAuditLog, openPolicy, type Policy } from './policy/index.ts'
-import { createRegistry, type Registry, registryMigrations } from './registry/index.ts'
+import type { MeshEventName, MeshListener } from './events.ts'
+import type { NetworkInit, NetworkStatus, PeerInfo } from './network/index.ts'
 import type { CapabilityKind, Query, SignedRecord } from './registry/messages.ts'
-import { createRpc, type Rpc } from './rpc/index.ts'
-import { checkSchema, createValidationPool, type ValidationPool } from './schema/index.ts'
-import { createDatastore, lockHome, openStore } from './store/index.ts'
+import { openRooms, type Rooms, spokenVersions } from './rooms.ts'
+import { lockHome } from './store/index.ts'
 
 export interface CallOptions {
   readonly signal?: AbortSignal
@@ -149,72 +113,6 @@ export async function createNode(init: NodeInit = {}): Promise<Node> {
   const name = nodeName(settings.name)
   const rooms = await openRooms(home, settings, opening)
   return new MeshNode({ rooms, name, home: home?.path, resources: opening.move() })
-}
-
-/** Every room of the house, in the order in which they build on each other. */
-interface Rooms {
-  readonly identity: Identity
-  readonly events: Events
-  readonly owner: Caller
-  readonly policy: Policy
-  readonly registry: Registry
-  readonly network: Network
-  readonly rpc: Rpc
-  readonly discovery: Discovery
-  readonly host: Host
-  readonly calls: Calls
-  readonly agents: Agents
-}
-
-async function openRooms(home: Home | undefined, init: NodeInit, resources: AsyncDisposableStack): Promise<Rooms> {
-  const { log = () => {} } = init
-  const identity = home === undefined ? createIdentity() : await loadIdentity({ path: home.identityKey })
-  const events = createEvents()
-  const { emit, on } = events
-  const store = resources.adopt(
-    await openStore({ ...(home && { path: home.database }), migrations: [registryMigrations, networkMigrations] }),
-    (opened) => opened.close()
-  )
-  const datastore = resources.adopt(createDatastore(home && { path: home.cache }), (opened) => opened.close())
-  const audit = resources.adopt(
-    await openAuditLog({ ...(home && { path: home.audit }), onError: ({ message }) => log(message) }),
-    (opened) => opened.close()
-  )
-  const policy = await openPolicy({ ...(home && { path: home.policy }), audit })
-  const schemas: ValidationPool = resources.adopt(createValidationPool(), (pool) => pool.stop())
-  const registry = createRegistry({ store, identity, checkSchema, emit }, { protocols: spokenVersions() })
-  const network = createNetwork({ identity, emit, store, datastore }, init)
-  const rpc = createRpc({
-    network,
-    authenticate: createAuth().callerOf,
-    onViolation: (peer, reason) => log(`${peer} broke the protocol: ${reason}`),
-    onDefect: (err, protocol) => log(`${protocol}: ${err instanceof Error ? (err.stack ?? err.message) : String(err)}`)
-  })
-  const discovery = createDiscovery({ identity, registry, network, rpc, policy, emit, on })
-  const host = createHost({
-    registry,
-    drivers: [functionDriver, moduleDriver, mcpStdioDriver, mcpHttpDriver, ...(init.drivers ?? [])],
-    peer: identity.id,
-    emit,
-    announce: (agent) => discovery.announce(agent),
-    retract: (agent) => discovery.retract(agent),
-    log
-  })
-  const calls = createCalls({ self: identity.id, registry, host, policy, rpc, discovery, schemas, emit })
-  const agents = createAgents({ self: identity.id, registry, host, policy })
-  return {
-    identity,
-    events,
-    owner: ownerCaller(identity.id),
-    policy,
-    registry,
-    network,
-    rpc,
-    discovery,
-    host,
-    calls,
-    agents
-  }
 }
 
 interface MeshNodeInit {
@@ -390,12 +288,6 @@ function invocation(capability: string, input: unknown, { kind, version }: CallO
     ...(kind === undefined ? {} : { kind }),
     ...(version === undefined ? {} : { version })
   }
-}
-
-/** Protocol name → versions, from the ids of what this node serves. */
-function spokenVersions(): Record<string, string[]> {
-  const ids = [HELLO.id, recordsProtocol.id, CALL.id].map((id) => id.split('/').slice(2))
-  return Object.fromEntries(ids.map(([name = '', version = '']) => [name, [version]]))
 }
 
 function nodeName(wanted: string | undefined): string {

@@ -23,7 +23,8 @@ const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
   calls: TRANSPORT,
   config: [...ROOMS, 'home'],
   agents: ROOMS,
-  node: [...ROOMS, 'home', 'config', 'agents'],
+  rooms: [...ROOMS, 'home', 'agents'],
+  node: [...ROOMS, 'home', 'config', 'agents', 'rooms'],
   index: [...ROOMS, 'config', 'agents', 'node'],
   gateway: ['errors', 'index'],
   cli: ['errors', 'home', 'index', 'gateway']

@@ -165,7 +165,7 @@ describe('a node', () => {
     expect(perStream, 'bytes made for each reader that has stopped').toBeLessThan(2 * 262_144)
     expect(await near.call(id, 'ping')).toBe('pong')
     for (const stream of streams) expect((await stream.next()).value).toBe(item)
-    await Promise.all(streams.map((stream) => stream.return?.()))
+    for (const stream of streams) await stream.return?.()
     expect(await near.call(id, 'ping')).toBe('pong')
   })
 })

@@ -24,7 +24,7 @@ export { CALL } from './constants.ts'
 export { resolveTarget } from './target.ts'
 
 /** The local agents, as calls need them. */
-export interface AgentHost {
+interface AgentHost {
   status(name: string): AgentStatus | undefined
   invoke(
     name: string,

@@ -7,7 +7,7 @@ import { HostedAgent, type Surroundings } from './hosted-agent.ts'
 import type { AgentStatus, Driver, InvokeContext } from './index.ts'
 
 /** What to change of an agent; absent fields stay. */
-export type AgentChange = Partial<Omit<AgentDefinition, 'name'>>
+type AgentChange = Partial<Omit<AgentDefinition, 'name'>>
 
 /** Keeps the agents of this node alive, and their records in step with what they offer. */
 export interface Host {

@@ -79,8 +79,8 @@ export interface AgentStatus {
   readonly reason?: string
 }
 
-export { type FunctionAgent, functionDriver } from './function.ts'
-export { type AgentChange, createHost, type Host, type HostComponents, type HostInit } from './host.ts'
+export { functionDriver } from './function.ts'
+export { createHost, type Host, type HostInit } from './host.ts'
 export { mcpHttpDriver } from './mcp-http.ts'
 export { mcpStdioDriver } from './mcp-stdio.ts'
 export { moduleDriver } from './module.ts'

@@ -18,7 +18,7 @@ import type { Emit } from '../events.ts'
 import type { Identity } from '../identity/index.ts'
 import type { Store } from '../store/index.ts'
 
-export { MAX_GOSSIP_BYTES, MAX_KNOWN_PEERS, MAX_PROVIDED_KEYS, MAX_TOPICS, TOPIC_PREFIX } from './constants.ts'
+export { MAX_GOSSIP_BYTES, MAX_PROVIDED_KEYS, MAX_TOPICS } from './constants.ts'
 export { networkMigrations } from './known-peers.ts'
 export { defaultListen } from './listen.ts'
 export { createNetwork } from './network.ts'

@@ -16,9 +16,9 @@ import type { AgentRecord, Capability, CapabilityKind, Query, SignedRecord } fro
 
 export * from './constants.ts'
 export type { CheckSchema } from './offer.ts'
-export { type CompiledQuery, compileQuery, matchRecord } from './query.ts'
-export { capabilityDigest, type ReadRecordOptions, readRecord } from './record.ts'
-export { createRegistry, type RegistryComponents, type RegistryInit, registryMigrations } from './registry.ts'
+export { compileQuery, matchRecord } from './query.ts'
+export { capabilityDigest, readRecord } from './record.ts'
+export { createRegistry, type RegistryInit, registryMigrations } from './registry.ts'
 
 /** A local agent as its owner defined it; what `agents add` stores. */
 export interface AgentDefinition {

@@ -7,7 +7,7 @@ export const CAPABILITY_KINDS = ['tool', 'skill', 'model'] as const
 export type CapabilityKind = (typeof CAPABILITY_KINDS)[number]
 
 /** What invoking a capability does to the world. */
-export const EFFECTS = ['none', 'read', 'write', 'external'] as const
+const EFFECTS = ['none', 'read', 'write', 'external'] as const
 
 export const AUDIENCES = ['public', 'paired'] as const
 

@@ -36,7 +36,9 @@ async function runNode({ home, json, signal }: Context, options: Record<string, 
   const done = progress(() => 'starting')
   const node = await startNode({ home, ...options, log: note }).finally(done)
   // What a library left unhandled, perhaps because of a peer, must not end everybody's node
-  process.on('unhandledRejection', (reason) => note(`unhandled: ${reason instanceof Error ? reason.stack : reason}`))
+  process.on('unhandledRejection', (reason) =>
+    note(`unhandled: ${reason instanceof Error ? reason.stack : String(reason)}`)
+  )
   const stopping = Promise.withResolvers<void>()
   const stopped = Promise.withResolvers<void>()
   // Nobody waits for it unless `stop` was asked for

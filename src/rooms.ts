@@ -1,0 +1,91 @@
+import { type Agents, createAgents } from './agents.ts'
+import { type Caller, createAuth, HELLO, ownerCaller } from './auth/index.ts'
+import { CALL, type Calls, createCalls } from './calls/index.ts'
+import { createDiscovery, type Discovery, recordsProtocol } from './discovery/index.ts'
+import { createHost, functionDriver, type Host, mcpHttpDriver, mcpStdioDriver, moduleDriver } from './drivers/index.ts'
+import { createEvents, type Events } from './events.ts'
+import type { Home } from './home.ts'
+import { createIdentity, type Identity, loadIdentity } from './identity/index.ts'
+import { createNetwork, type Network, networkMigrations } from './network/index.ts'
+import type { NodeInit } from './node.ts'
+import { openAuditLog, openPolicy, type Policy } from './policy/index.ts'
+import { createRegistry, type Registry, registryMigrations } from './registry/index.ts'
+import { createRpc, type Rpc } from './rpc/index.ts'
+import { checkSchema, createValidationPool, type ValidationPool } from './schema/index.ts'
+import { createDatastore, openStore } from './store/index.ts'
+
+/** Every room of the house, in the order in which they build on each other. */
+export interface Rooms {
+  readonly identity: Identity
+  readonly events: Events
+  readonly owner: Caller
+  readonly policy: Policy
+  readonly registry: Registry
+  readonly network: Network
+  readonly rpc: Rpc
+  readonly discovery: Discovery
+  readonly host: Host
+  readonly calls: Calls
+  readonly agents: Agents
+}
+
+export async function openRooms(
+  home: Home | undefined,
+  init: NodeInit,
+  resources: AsyncDisposableStack
+): Promise<Rooms> {
+  const { log = () => {} } = init
+  const identity = home === undefined ? createIdentity() : await loadIdentity({ path: home.identityKey })
+  const events = createEvents()
+  const { emit, on } = events
+  const store = resources.adopt(
+    await openStore({ ...(home && { path: home.database }), migrations: [registryMigrations, networkMigrations] }),
+    (opened) => opened.close()
+  )
+  const datastore = resources.adopt(createDatastore(home && { path: home.cache }), (opened) => opened.close())
+  const audit = resources.adopt(
+    await openAuditLog({ ...(home && { path: home.audit }), onError: ({ message }) => log(message) }),
+    (opened) => opened.close()
+  )
+  const policy = await openPolicy({ ...(home && { path: home.policy }), audit })
+  const schemas: ValidationPool = resources.adopt(createValidationPool(), (pool) => pool.stop())
+  const registry = createRegistry({ store, identity, checkSchema, emit }, { protocols: spokenVersions() })
+  const network = createNetwork({ identity, emit, store, datastore }, init)
+  const rpc = createRpc({
+    network,
+    authenticate: createAuth().callerOf,
+    onViolation: (peer, reason) => log(`${peer} broke the protocol: ${reason}`),
+    onDefect: (err, protocol) => log(`${protocol}: ${err instanceof Error ? (err.stack ?? err.message) : String(err)}`)
+  })
+  const discovery = createDiscovery({ identity, registry, network, rpc, policy, emit, on })
+  const host = createHost({
+    registry,
+    drivers: [functionDriver, moduleDriver, mcpStdioDriver, mcpHttpDriver, ...(init.drivers ?? [])],
+    peer: identity.id,
+    emit,
+    announce: (agent) => discovery.announce(agent),
+    retract: (agent) => discovery.retract(agent),
+    log
+  })
+  const calls = createCalls({ self: identity.id, registry, host, policy, rpc, discovery, schemas, emit })
+  const agents = createAgents({ self: identity.id, registry, host, policy })
+  return {
+    identity,
+    events,
+    owner: ownerCaller(identity.id),
+    policy,
+    registry,
+    network,
+    rpc,
+    discovery,
+    host,
+    calls,
+    agents
+  }
+}
+
+/** Protocol name → versions, from the ids of what this node serves. */
+export function spokenVersions(): Record<string, string[]> {
+  const ids = [HELLO.id, recordsProtocol.id, CALL.id].map((id) => id.split('/').slice(2))
+  return Object.fromEntries(ids.map(([name = '', version = '']) => [name, [version]]))
+}
