@@ -1,7 +1,7 @@
 /*
  * The only file that knows Ajv; loaded with the first schema, because it takes 0.1 s.
  */
-import { Ajv, type KeywordDefinition, type Options, type ValidateFunction } from 'ajv'
+import { _, Ajv, type Code, type KeywordDefinition, type Options, str, type ValidateFunction } from 'ajv'
 import { Ajv2020 } from 'ajv/dist/2020.js'
 import { MeshError } from '../errors.ts'
 import { Budget, OverBudget } from './budget.ts'
@@ -57,8 +57,8 @@ export function compileReduced({ dialect, root }: ReducedSchema, maxSteps: numbe
   }
   const code = { regExp: Object.assign(regExp, { code: 'new RegExp' }) }
   const ajv = new AJV[dialect]({ ...OPTIONS, ownProperties: namesInherited(root), code })
-  ajv.removeKeyword('uniqueItems')
-  for (const keyword of ownKeywords(budget)) ajv.addKeyword(keyword)
+  for (const keyword of ['uniqueItems', 'maxLength', 'minLength']) ajv.removeKeyword(keyword)
+  for (const keyword of [...ownKeywords(budget), ...LENGTHS]) ajv.addKeyword(keyword)
   const accepts = compile(ajv, root)
   return {
     hasLargePattern: largest > MAX_PATTERN_STATES,
@@ -120,6 +120,36 @@ function ownKeywords(budget: Budget): readonly KeywordDefinition[] {
       error: { message: 'must be equal to one of the allowed values' }
     }
   ]
+}
+
+/** Ajv's own count the characters of every text, one by one; as a rule its UTF-16 units say enough: one or two for each character. */
+const LENGTHS: readonly KeywordDefinition[] = [
+  lengthKeyword('maxLength', 'more', (text, count, max) => _`${text}.length > ${max} && ${count}(${text}) > ${max}`),
+  lengthKeyword(
+    'minLength',
+    'fewer',
+    (text, count, min) => _`${text}.length < ${min} || (${text}.length < 2 * ${min} && ${count}(${text}) < ${min})`
+  )
+]
+
+function lengthKeyword(
+  keyword: string,
+  what: string,
+  fails: (text: Code, count: Code, limit: Code | number | boolean) => Code
+): KeywordDefinition {
+  return {
+    keyword,
+    type: 'string',
+    schemaType: 'number',
+    code: (cxt) => cxt.fail(fails(cxt.data, cxt.gen.scopeValue('func', { ref: countCharacters }), cxt.schemaCode)),
+    error: { message: ({ schemaCode }) => str`must NOT have ${what} than ${schemaCode} characters` }
+  }
+}
+
+function countCharacters(text: string): number {
+  let count = 0
+  for (const _character of text) count += 1
+  return count
 }
 
 /** `{}` has a `toString` unless one asks whether it is its own, which takes Ajv three times as long. */

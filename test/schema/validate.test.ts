@@ -141,7 +141,13 @@ describe('2020-12', () => {
       fits: [{ a: 1 }],
       not: [null]
     },
-    { id: 'length in characters', schema: { maxLength: 1 }, fits: ['é', '😀'], not: ['ab'] },
+    { id: 'most characters', schema: { maxLength: 2 }, fits: ['', 'éa', '😀😀', 1], not: ['abc', '😀ab', '😀😀😀'] },
+    {
+      id: 'fewest characters',
+      schema: { minLength: 2 },
+      fits: ['ab', '😀a', '😀😀', 1],
+      not: ['', 'é', '😀', '\ud83d']
+    },
     { id: 'multiples', schema: { multipleOf: 2 }, fits: [4], not: [3] },
     {
       id: 'names that every object inherits',
