@@ -23,6 +23,7 @@ interface EncryptedStream extends MessageStream {
   writeStatus: string
   sendData: (data: Uint8ArrayList) => { sentBytes: number; canSendMore: boolean }
   decrypt: (chunk: Bytes) => Bytes
+  decoder: { lengthDecoder: (data: Bytes) => number }
 }
 
 const TAG_BYTES = 16
@@ -55,10 +56,9 @@ export function tunedNoise(): (components: NoiseComponents) => ConnectionEncrypt
 
 /** True when the connection has the internals that the tuning relies on. */
 export function isEncryptedStream(connection: MessageStream): connection is EncryptedStream {
-  const { handshake, stream, sendData, decrypt } = connection as Partial<EncryptedStream>
-  return (
-    [handshake?.encrypt, handshake?.decrypt, sendData, decrypt].every((method) => typeof method === 'function') &&
-    typeof stream?.send === 'function'
+  const { handshake, stream, sendData, decrypt, decoder } = connection as Partial<EncryptedStream>
+  return [handshake?.encrypt, handshake?.decrypt, stream?.send, sendData, decrypt, decoder?.lengthDecoder].every(
+    (method) => typeof method === 'function'
   )
 }
 
@@ -67,6 +67,7 @@ function tune(raw: MessageStream, secured: SecuredConnection<unknown>): void {
   connection.maxWriteBufferLength = MAX_CONNECTION_WRITE_BYTES
   if (!isEncryptedStream(connection)) return
   const { handshake, stream } = connection
+  connection.decoder.lengthDecoder = readLength
   connection.decrypt = (chunk) => open(handshake.decrypt, chunk)
   connection.sendData = (data) => ({
     sentBytes: data.byteLength,
@@ -118,6 +119,14 @@ function batchSends(raw: MessageStream, connection: EncryptedStream): void {
     flush()
     await close(options)
   }
+}
+
+/** Its decoder takes a RangeError as "not there yet", after every message it has read: a new one would collect a stack each time. */
+const NO_LENGTH_YET = new RangeError('the length of the next message is not there yet')
+
+function readLength(data: Bytes): number {
+  if (data.byteLength < LENGTH_BYTES) throw NO_LENGTH_YET
+  return data instanceof Uint8Array ? ((data[0] ?? 0) << 8) | (data[1] ?? 0) : data.getUint16(0)
 }
 
 function seal(encrypt: (plaintext: Bytes) => Bytes, data: Uint8ArrayList): Uint8Array {
