@@ -48,10 +48,11 @@ export function createClient({ home, signal }: ClientInit): Client {
   return client
 }
 
-function send(
+async function send(
   { home, signal }: ClientInit,
   { method, route, body }: { method: string; route: string; body: unknown }
 ): Promise<IncomingMessage> {
+  const text = body === undefined ? undefined : serialize(body)
   return new Promise((resolve, reject) => {
     const failed = (err: unknown) => reject(signal.aborted ? abortError(signal) : connectError(err, home))
     const headers = body === undefined ? {} : { 'content-type': 'application/json' }
@@ -64,8 +65,17 @@ function send(
       signal
     })
     sent.on('response', resolve).on('error', failed)
-    sent.end(body === undefined ? undefined : JSON.stringify(body))
+    sent.end(text)
   })
+}
+
+/** JSON.parse takes what is nested deeper than JSON.stringify can write. */
+function serialize(body: unknown): string {
+  try {
+    return JSON.stringify(body)
+  } catch (err) {
+    throw new MeshError('INVALID_ARGUMENT', 'the input is nested too deep', { cause: err })
+  }
 }
 
 function connectError(err: unknown, home: string): MeshError {

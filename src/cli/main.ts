@@ -16,7 +16,7 @@ import { status } from './commands/status.ts'
 import { stop } from './commands/stop.ts'
 import { EXIT_CODES } from './errors.ts'
 import { note, printError, programName } from './output.ts'
-import { addCommonOptions, addVerb } from './verb.ts'
+import { addCommonOptions, addVerb, quit } from './verb.ts'
 
 const VERBS = [start, status, peers, stop, connect, find, call, events]
 const AGENT_VERBS = [listAgents, showAgent, addAgent, updateAgent, removeAgent]
@@ -31,6 +31,8 @@ const SAME_INTERRUPT_MS = 250
  */
 export async function main(argv: readonly string[]): Promise<number> {
   process.stderr.on('error', () => {})
+  // Help and version are printed before any verb runs
+  process.stdout.on('error', quit)
   const program = createProgram(interruption())
   try {
     await program.parseAsync(argv, { from: 'user' })

@@ -24,7 +24,7 @@ export interface Verb {
   /** Name and arguments, as commander reads them. */
   readonly usage: string
   readonly summary: string
-  /** Without the program's name. */
+  /** Without the program's name; a pipeline says `pryx-mesh` in its place. */
   readonly examples: readonly string[]
   /** Adds its own options. */
   readonly options?: (command: Command) => Command
@@ -37,11 +37,10 @@ export interface Verb {
 export function addVerb(parent: Command, verb: Verb, signal: AbortSignal): void {
   const command = addCommonOptions(parent.command(verb.usage).description(verb.summary))
   verb.options?.(command)
-  const examples = verb.examples.map((example) => `  ${programName()} ${example}`)
+  const examples = verb.examples.map((example) => `  ${commandLine(example)}`)
   command.addHelpText('after', ['', examples.length > 1 ? 'Examples:' : 'Example:', ...examples].join('\n'))
   command.action(async () => {
-    const onError = verb.outlivesReader === true ? () => {} : quit
-    process.stdout.on('error', onError)
+    if (verb.outlivesReader === true) process.stdout.off('error', quit).on('error', () => {})
     const { home, json, ...options } = mergedOptions(command)
     const absolute = homeOf(home as string | undefined)
     const client = createClient({ home: absolute, signal })
@@ -56,8 +55,14 @@ export function addCommonOptions(command: Command): Command {
     .option('--json', 'print JSON')
 }
 
-/** `… | head` closes the pipe: nothing failed, and nobody reads on. */
-function quit(err: NodeJS.ErrnoException): never {
+/** An example as it can be typed; one that is a pipeline names the program itself. */
+function commandLine(example: string): string {
+  const own = /\bpryx-mesh(?= )/
+  return own.test(example) ? example.replace(own, programName()) : `${programName()} ${example}`
+}
+
+/** For errors of stdout: `… | head` closes the pipe, nothing failed, and nobody reads on. */
+export function quit(err: NodeJS.ErrnoException): never {
   process.exit(err.code === 'EPIPE' ? 0 : 1)
 }
 

@@ -288,6 +288,17 @@ describe('call', () => {
     expect(stderr).toMatch(/not JSON: Unexpected token 'x', "\{"a":x\}"/)
   })
 
+  it.each([
+    { id: 'nested too deep', stdin: `${'['.repeat(50_000)}${']'.repeat(50_000)}`, code: 2, error: 'INVALID_ARGUMENT' },
+    { id: 'longer than any call', stdin: ' '.repeat(17_000_000), code: 1, error: 'TOO_LARGE' }
+  ])('with input that is $id is refused', async ({ stdin, code, error }) => {
+    const { home } = await fakeDaemon()
+    const ended = await run(['call', '@maths', 'echo', '-', '--json', '--home', home], { stdin })
+    expect(ended.code).toBe(code)
+    expect(JSON.parse(ended.stdout)).toMatchObject({ ok: false, error: { code: error } })
+    expect(ended.stderr).toMatch(new RegExp(`^error: ${error}: .+\nnext: .+\n$`))
+  })
+
   it('is cancelled on the node when its reader closes the pipe', async () => {
     const { home, node } = await fakeDaemon()
     const program = begin(['call', '@maths', 'count', '{"to":1000000}', '--home', home])
@@ -339,6 +350,19 @@ describe('the program', () => {
     expect(stdout).toMatch(new RegExp(`Examples?:\n.*pryx-mesh ${words.join(' ')}`))
     expect(stdout).toContain('--home <dir>')
     expect(stdout).toContain('--json')
+  })
+
+  it.each([[['--help']], [['--version']], [['events', '--help']]])('ends well when nobody reads %j', async (args) => {
+    const program = begin(args)
+    program.closeStdout()
+    expect(await program.finished).toEqual({ code: 0, stdout: '', stderr: '' })
+  })
+
+  it('names itself as it was called, in pipelines too', async () => {
+    const { stdout } = await run(['call', '--help'], { env: { PRYX_MESH_PROGRAM: '/opt/px' } })
+    expect(stdout).toContain('\n  /opt/px call @files')
+    expect(stdout).toContain(` | /opt/px call @maths@bob`)
+    expect(stdout).not.toContain('/opt/px echo')
   })
 
   it('tells its version', async () => {

@@ -19,7 +19,16 @@ export const addAgent: Verb = {
       throw new MeshError('INVALID_ARGUMENT', 'say what the agent is, with --mcp-stdio, --mcp or --module')
     }
     const done = progress(() => `starting ${name}`)
-    const local = await client.ask<LocalAgent>('POST', '/v1/agents', { name, ...init }).finally(done)
+    const local = await client
+      .ask<LocalAgent>('POST', '/v1/agents', { name, ...init })
+      .catch(notKept)
+      .finally(done)
     printAgent({ ...(local.record === undefined ? {} : { signed: local.record }), local }, json)
   }
+}
+
+/** An agent that doesn't come up is not listed either. */
+function notKept(err: unknown): never {
+  if (!(err instanceof MeshError) || err.code !== 'AGENT_UNAVAILABLE' || err.hint !== undefined) throw err
+  throw new MeshError(err.code, err.message, { cause: err, hint: 'nothing was added: put it right, then add it again' })
 }

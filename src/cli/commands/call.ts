@@ -1,4 +1,3 @@
-import { text } from 'node:stream/consumers'
 import { MeshError } from '../../errors.ts'
 import type { Answer } from '../client.ts'
 import { plain, print, progress, json as toJson } from '../output.ts'
@@ -29,9 +28,12 @@ export const call: Verb = {
   }
 }
 
-/** @throws {MeshError} INVALID_ARGUMENT saying where it is no JSON */
+/** More than a call can carry, also when it is indented; what is longer is no input, and need not fill the memory. */
+const MAX_STDIN_BYTES = 16_777_216
+
+/** @throws {MeshError} INVALID_ARGUMENT saying where it is no JSON, TOO_LARGE */
 async function inputOf(argument: string | undefined): Promise<unknown> {
-  const source = argument === '-' ? await text(process.stdin) : (argument ?? '{}')
+  const source = argument === '-' ? await stdin() : (argument ?? '{}')
   try {
     return JSON.parse(source)
   } catch (err) {
@@ -40,6 +42,17 @@ async function inputOf(argument: string | undefined): Promise<unknown> {
       hint: `quote it for the shell, such as '{"path":"README.md"}'`
     })
   }
+}
+
+async function stdin(): Promise<string> {
+  const chunks: Buffer[] = []
+  let bytes = 0
+  for await (const chunk of process.stdin as AsyncIterable<Buffer>) {
+    bytes += chunk.length
+    if (bytes > MAX_STDIN_BYTES) throw new MeshError('TOO_LARGE', `the input has more than ${MAX_STDIN_BYTES} bytes`)
+    chunks.push(chunk)
+  }
+  return Buffer.concat(chunks).toString()
 }
 
 async function answer({ json }: Context, answered: Answer): Promise<void> {
