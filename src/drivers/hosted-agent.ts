@@ -329,7 +329,8 @@ export class HostedAgent {
   #explain(isOwner: boolean): string {
     const why = isOwner ? told(this.#trouble) : this.#trouble.reason
     if (this.#retryAt === undefined) return why
-    return `${why}; next attempt in ${ms(Math.max(0, this.#retryAt - this.#host.clock()))}`
+    const waitMs = this.#retryAt - this.#host.clock()
+    return waitMs > 0 ? `${why}; next attempt in ${ms(waitMs)}` : `${why}; being started again`
   }
 
   /** After a change that came to nothing. */

@@ -24,11 +24,15 @@ export const mcpHttpDriver: Driver = {
 
 const httpConfig = z.object({
   url: z
-    .url({ protocol: /^https?$/ })
-    .refine((url) => URL.canParse(url) && new URL(url).username === '', 'must carry no password: use headers'),
+    .url({ protocol: /^https?$/, error: 'must be an http or https URL', abort: true })
+    .refine((url) => !hasCredentials(new URL(url)), 'must carry no password: use headers'),
   /** Sent with every request, such as `authorization`. */
   headers: z.record(z.string(), z.string()).refine(isHeaders, 'must be names and values that HTTP allows').default({})
 })
+
+function hasCredentials({ username, password }: URL): boolean {
+  return username !== '' || password !== ''
+}
 
 function isHeaders(headers: Record<string, string>): boolean {
   try {

@@ -184,6 +184,7 @@ it.each<[unknown, string]>([
   [{ url: 'ftp://localhost/' }, 'url'],
   [{ url: 'localhost:3000' }, 'url'],
   [{ url: 'http://me:secret@localhost/' }, 'use headers'],
+  [{ url: 'http://:secret@localhost/' }, 'use headers'],
   [{ url: 'http://localhost/', headers: { 'a b': 'c' } }, 'headers'],
   [{ url: 'http://localhost/', headers: { a: 'b\nc' } }, 'headers']
 ])('refuses the configuration %j', (config, text) => {
