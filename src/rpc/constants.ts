@@ -28,6 +28,6 @@ export const MAX_CHANNELS_PER_PEER = 4
 
 /**
  * Items are sent this far in one turn of the loop. Then other requests get theirs, and the reader begins while the next
- * ones are made.
+ * ones are made. With their length prefixes just below MAX_BATCH_BYTES: more would leave in two writes, a large and a tiny one.
  */
-export const BURST_BYTES = 64 * 1024
+export const BURST_BYTES = 60 * 1024
