@@ -4,8 +4,8 @@ export const MAX_TIMEOUT_MS = 86_400_000
 /** Credit of a streamed answer at its start, and so what a reader that stops may leave lying on its side; yamux's first window. */
 export const INITIAL_CREDIT_BYTES = 256 * 1024
 
-/** How much is read before it is granted again: a quarter keeps a fast sender busy over a round trip, with a frame of 40 bytes per 64 KiB. */
-export const CREDIT_STEP_BYTES = INITIAL_CREDIT_BYTES / 4
+/** How much is read before it is granted again: half, as yamux does. What is left keeps a sender busy over a round trip, and each grant is a write. */
+export const CREDIT_STEP_BYTES = INITIAL_CREDIT_BYTES / 2
 
 /** Most bytes of items that `request` collects; beyond it `stream` is the way. */
 export const MAX_COLLECTED_BYTES = 16 * 1024 * 1024
