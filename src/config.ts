@@ -1,6 +1,6 @@
-import { constants } from 'node:fs'
+import { constants, existsSync } from 'node:fs'
 import { access, mkdir, readFile, stat } from 'node:fs/promises'
-import { resolve } from 'node:path'
+import { dirname, resolve } from 'node:path'
 import { multiaddr } from '@multiformats/multiaddr'
 import { z } from 'zod'
 import { MeshError } from './errors.ts'
@@ -26,7 +26,7 @@ export type Settings = Readonly<z.infer<typeof settings>>
 export async function openHome(path: string): Promise<Home> {
   const home = homeAt(resolve(path))
   try {
-    await mkdir(home.path, { recursive: true, mode: 0o700 })
+    await makeFolder(home.path)
     await access(home.path, constants.R_OK | constants.W_OK | constants.X_OK)
   } catch (err) {
     throw new MeshError('IO', `the home ${home.path} cannot be used: ${await obstacle(home.path, err)}`, {
@@ -35,6 +35,17 @@ export async function openHome(path: string): Promise<Home> {
     })
   }
   return home
+}
+
+/** Node's own `recursive` never ends where a folder is missing in one that is there, as everywhere in /proc. */
+async function makeFolder(path: string): Promise<void> {
+  const parent = dirname(path)
+  if (!existsSync(parent)) await makeFolder(parent)
+  try {
+    await mkdir(path, { mode: 0o700 })
+  } catch (err) {
+    if (!existsSync(path)) throw err
+  }
 }
 
 /**

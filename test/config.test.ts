@@ -54,6 +54,10 @@ it('a home below a file is IO', async () => {
   await expect(openHome(join(file, 'home'))).rejects.toMatchObject({ code: 'IO' })
 })
 
+it.skipIf(process.platform !== 'linux')('a home where the kernel makes the folders is IO, at once', async () => {
+  await expect(openHome('/proc/pryx-mesh/home')).rejects.toMatchObject({ code: 'IO' })
+})
+
 it('a home that may not be written in is IO', async () => {
   // Root may write in spite of the mode, but not in the kernel's own folder
   const path = process.getuid?.() === 0 ? '/sys/pryx-mesh' : join(await tempFolder(), 'home')
