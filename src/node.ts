@@ -199,7 +199,7 @@ class MeshNode implements Node {
   }
 
   status(): NodeStatus {
-    const { discovery, network, registry } = this.#rooms
+    const { breaches, discovery, network, registry } = this.#rooms
     return {
       peerId: this.id,
       did: this.did,
@@ -211,7 +211,7 @@ class MeshNode implements Node {
       peers: network.peers().length,
       agents: registry.definitions().length,
       records: discovery.size,
-      refused: discovery.refused()
+      refused: { ...discovery.refused(), ...(breaches.count > 0 && { 'bad-frame': breaches.count }) }
     }
   }
 
@@ -291,8 +291,8 @@ function invocation(capability: string, input: unknown, { kind, version }: CallO
 }
 
 function nodeName(wanted: string | undefined): string {
-  const name = printableName(wanted ?? hostname(), wanted === undefined ? 'node' : '')
-  if (wanted === undefined || name === wanted) return name
+  if (wanted === undefined) return printableName(hostname(), 'node')
+  if (wanted !== '' && printableName(wanted, '') === wanted) return wanted
   throw new MeshError('INVALID_ARGUMENT', `${JSON.stringify(wanted.slice(0, 80))} can't be the name of a node`, {
     hint: 'use 1 to 64 printable characters, without spaces at the ends'
   })

@@ -1,3 +1,4 @@
+import { LRUCache } from 'lru-cache'
 import { type Agents, createAgents } from './agents.ts'
 import { type Caller, createAuth, HELLO, ownerCaller } from './auth/index.ts'
 import { CALL, type Calls, createCalls } from './calls/index.ts'
@@ -27,7 +28,17 @@ export interface Rooms {
   readonly host: Host
   readonly calls: Calls
   readonly agents: Agents
+  readonly breaches: Breaches
 }
+
+/** How often peers broke the protocol since the start. */
+interface Breaches {
+  readonly count: number
+}
+
+/** Each of these peers is complained about once in a while; more than may be connected at once. */
+const MAX_TOLD_PEERS = 1_024
+const TELL_AGAIN_MS = 60_000
 
 export async function openRooms(
   home: Home | undefined,
@@ -51,10 +62,11 @@ export async function openRooms(
   const schemas: ValidationPool = resources.adopt(createValidationPool(), (pool) => pool.stop())
   const registry = createRegistry({ store, identity, checkSchema, emit }, { protocols: spokenVersions() })
   const network = createNetwork({ identity, emit, store, datastore }, init)
+  const breaches = countBreaches(log)
   const rpc = createRpc({
     network,
     authenticate: createAuth().callerOf,
-    onViolation: (peer, reason) => log(`${peer} broke the protocol: ${reason}`),
+    onViolation: breaches.add,
     onDefect: (err, protocol) => log(`${protocol}: ${err instanceof Error ? (err.stack ?? err.message) : String(err)}`)
   })
   const discovery = createDiscovery({ identity, registry, network, rpc, policy, emit, on })
@@ -80,7 +92,25 @@ export async function openRooms(
     discovery,
     host,
     calls,
-    agents
+    agents,
+    breaches
+  }
+}
+
+/** A peer may break the protocol as often as it likes: all is counted, little is told. */
+function countBreaches(log: (text: string) => void): Breaches & { add: (peer: string, reason: string) => void } {
+  const told = new LRUCache<string, true>({ max: MAX_TOLD_PEERS, ttl: TELL_AGAIN_MS })
+  let count = 0
+  return {
+    get count() {
+      return count
+    },
+    add(peer, reason) {
+      count += 1
+      if (told.has(peer)) return
+      told.set(peer, true)
+      log(`${peer} broke the protocol: ${reason}`)
+    }
   }
 }
 

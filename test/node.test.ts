@@ -4,6 +4,11 @@ import { readFile, stat, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { createInterface } from 'node:readline'
 import { fileURLToPath } from 'node:url'
+import { noise } from '@libp2p/noise'
+import { tcp } from '@libp2p/tcp'
+import { yamux } from '@libp2p/yamux'
+import { multiaddr } from '@multiformats/multiaddr'
+import { createLibp2p } from 'libp2p'
 import { describe, expect, it, onTestFinished } from 'vitest'
 import { createNode, type Driver, MeshError } from '../src/index.ts'
 import { verifyAuditLog } from '../src/policy/index.ts'
@@ -129,6 +134,27 @@ describe('a node', () => {
       code: 'ALREADY_EXISTS'
     })
     expect(await failureOf(node.agents.remove('other'))).toMatchObject({ code: 'NOT_FOUND' })
+  })
+
+  it.each(['', ' a', 'a\u001b[31m', 'a'.repeat(65)])('refuses %j as its name', async (name) => {
+    await expect(createNode({ name })).rejects.toMatchObject({ code: 'INVALID_ARGUMENT' })
+  })
+
+  it('counts every breach of the protocol, and tells of each peer once', async () => {
+    const told: string[] = []
+    const node = await startNode({ log: (text) => told.push(text) })
+    const rogue = await createLibp2p({
+      transports: [tcp()],
+      connectionEncrypters: [noise()],
+      streamMuxers: [yamux()]
+    })
+    onTestFinished(() => rogue.stop())
+    for (let times = 1; times <= 3; times += 1) {
+      const stream = await rogue.dialProtocol(multiaddr(addressOf(node)), '/pryx-mesh/call/1.0.0')
+      stream.send(Buffer.from('\x04{bad'))
+      await expect.poll(() => node.status().refused['bad-frame']).toBe(times)
+    }
+    expect(told).toEqual([`${rogue.peerId.toString()} broke the protocol: not JSON`])
   })
 
   it('is not started again once it was stopped', async () => {
