@@ -57,8 +57,10 @@ export function tunedNoise(): (components: NoiseComponents) => ConnectionEncrypt
 /** True when the connection has the internals that the tuning relies on. */
 export function isEncryptedStream(connection: MessageStream): connection is EncryptedStream {
   const { handshake, stream, sendData, decrypt, decoder } = connection as Partial<EncryptedStream>
-  return [handshake?.encrypt, handshake?.decrypt, stream?.send, sendData, decrypt, decoder?.lengthDecoder].every(
-    (method) => typeof method === 'function'
+  return (
+    [handshake?.encrypt, handshake?.decrypt, sendData, decrypt, decoder?.lengthDecoder].every(
+      (method) => typeof method === 'function'
+    ) && typeof stream?.send === 'function'
   )
 }
 
