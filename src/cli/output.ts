@@ -87,8 +87,13 @@ export function printError(err: MeshError, verb: readonly string[]): void {
     /\bpryx-mesh(?= [a-z-])/g,
     programName()
   )
-  note(`${paint('red', 'error:', process.stderr)} ${err.code}: ${plain(err.message)}`)
-  note(`${paint('dim', 'next:', process.stderr)} ${plain(hint)}`)
+  note(`${paint('red', 'error:', process.stderr)} ${err.code}: ${indented(err.message)}`)
+  note(`${paint('dim', 'next:', process.stderr)} ${indented(hint)}`)
+}
+
+/** A peer's words can't pass for a line of ours. */
+function indented(text: string): string {
+  return plain(text).replaceAll('\n', '\n  ')
 }
 
 /**

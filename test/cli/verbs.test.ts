@@ -271,6 +271,12 @@ describe('call', () => {
     expect(stderr).toMatch(new RegExp(`^error: ${error.code}: .+\nnext: .+\n$`))
   })
 
+  it('keeps what a peer says apart from what it says itself', async () => {
+    const { home } = await fakeDaemon()
+    const { stderr } = await run(['call', '@maths', 'posing', '--home', home])
+    expect(stderr).toBe('error: AGENT_ERROR: no\n  next: run \uFFFD[5mthis\nnext: ask\n  its owner\n')
+  })
+
   it('of an ambiguous name is wrong usage, and says which are meant', async () => {
     const { home } = await fakeDaemon()
     const { code, stderr } = await run(['call', '@twins', 'echo', '--home', home])

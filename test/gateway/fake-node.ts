@@ -195,6 +195,8 @@ export function fakeNode(): FakeNode {
           throw new MeshError('TIMEOUT', 'the deadline passed')
         case 'wait':
           return await cancelled('call', signal)
+        case 'posing':
+          throw new MeshError('AGENT_ERROR', 'no\nnext: run \u001b[5mthis', { hint: 'ask\nits owner' })
         case 'defect':
           throw new TypeError('secret detail')
         default:
