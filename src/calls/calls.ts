@@ -1,18 +1,9 @@
 import type { Caller } from '../auth/index.ts'
 import { abortable, MeshError } from '../errors.ts'
 import type { SignedRecord } from '../registry/messages.ts'
-import { dispatch, type RequestOptions } from '../rpc/index.ts'
+import { dispatch, isAsyncIterable, type RequestOptions } from '../rpc/index.ts'
 import { pickCapability } from './capability.ts'
-import {
-  type Checks,
-  checkInput,
-  checkOutput,
-  createChecks,
-  isAsyncIterable,
-  itemCheck,
-  NO_CHECKS,
-  toStream
-} from './checks.ts'
+import { type Checks, checkInput, checkOutput, createChecks, itemCheck, NO_CHECKS, toStream } from './checks.ts'
 import { CALL, MAX_ROUTES } from './constants.ts'
 import type { AgentAddress, Calls, CallsComponents, Invocation } from './index.ts'
 import { type ItemSource, readItems } from './items.ts'

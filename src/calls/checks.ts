@@ -1,5 +1,6 @@
 import { MeshError } from '../errors.ts'
 import type { Capability } from '../registry/messages.ts'
+import { isAsyncIterable } from '../rpc/index.ts'
 import { compileSchema, type Outcome, type ValidationPool, type Validator } from '../schema/index.ts'
 import { readItems } from './items.ts'
 
@@ -81,8 +82,4 @@ function refuse(code: 'INVALID_INPUT' | 'INVALID_OUTPUT', failures: Outcome): vo
         : 'the agent has a defect: tell its owner',
     data: { failures }
   })
-}
-
-export function isAsyncIterable(value: unknown): value is AsyncIterable<unknown> {
-  return typeof value === 'object' && value !== null && Symbol.asyncIterator in value
 }

@@ -11,7 +11,7 @@
  */
 import type { Caller } from '../auth/index.ts'
 import type { Discovery } from '../discovery/index.ts'
-import type { AgentStatus, InvokeContext } from '../drivers/index.ts'
+import type { Host } from '../drivers/index.ts'
 import type { Emit } from '../events.ts'
 import type { Policy } from '../policy/index.ts'
 import type { Registry } from '../registry/index.ts'
@@ -22,17 +22,6 @@ import type { ValidationPool } from '../schema/index.ts'
 export { createCalls } from './calls.ts'
 export { CALL } from './constants.ts'
 export { resolveTarget } from './target.ts'
-
-/** The local agents, as calls need them. */
-interface AgentHost {
-  status(name: string): AgentStatus | undefined
-  invoke(
-    name: string,
-    capability: { kind: CapabilityKind; name: string },
-    input: unknown,
-    context: InvokeContext
-  ): unknown
-}
 
 /** What is to be invoked at an agent. */
 export interface Invocation {
@@ -48,7 +37,7 @@ export interface CallsComponents {
   /** This node's PeerId. */
   readonly self: string
   readonly registry: Pick<Registry, 'record'>
-  readonly host: AgentHost
+  readonly host: Pick<Host, 'status' | 'invoke'>
   readonly policy: Policy
   readonly rpc: Rpc
   readonly discovery: Pick<Discovery, 'known' | 'resolve'>

@@ -16,6 +16,7 @@ import type { Network } from '../network/index.ts'
 export * from './constants.ts'
 export { dispatch } from './dispatch.ts'
 export { createRpc } from './rpc.ts'
+export { isAsyncIterable } from './running-request.ts'
 
 /** What a protocol is, apart from what it does. */
 export interface Protocol {
