@@ -54,12 +54,24 @@ const ROWS: readonly Row[] = [
   { name: 'hops to the nearest owner, p95', value: (r) => r.hopsP95, digits: 0 },
   { name: 'connections of a node', value: (r) => r.connectionsPerNode, digits: 1 },
   { name: 'records of others known before, %', value: (r) => r.recordsKnown * 100, digits: 0, isShare: true },
+  {
+    name: 'from the last start to rest, s',
+    value: (r) => (r.settledMs ?? Number.NaN) / 1000,
+    digits: 1,
+    isShare: true
+  },
   { name: 'messages of a node before the finds', value: (r) => r.messagesPerNodeToForm, digits: 0 },
   { name: 'messages of a node in the background, 1/s', value: (r) => r.messagesPerNodeSecond, digits: 1 },
   { name: 'traffic of a node in the background, kB/s', value: (r) => r.bytesPerNodeSecond / 1000, digits: 2 },
   { name: 'memory of a node, resident, MB', value: (r) => r.rssPerNodeMb, digits: 2 },
   { name: 'memory of a node, heap, MB', value: (r) => r.heapPerNodeMb, digits: 2 },
   { name: 'newcomer: recall of its first find, %', value: (r) => r.newcomerRecall * 100, digits: 1, isShare: true },
+  {
+    name: 'newcomers that said complete and missed some, %',
+    value: (r) => r.newcomerFalselyComplete * 100,
+    digits: 0,
+    isShare: true
+  },
   { name: 'newcomer: to the first, p50 ms', value: (r) => r.newcomerFirstP50Ms, digits: 1 }
 ]
 
@@ -113,10 +125,16 @@ function toTable(all: readonly SimResult[]): string {
   const head = ['nodes', ...all.map(({ nodes }) => String(nodes)), ...(all.length > 1 ? ['grows as'] : [])]
   const rows = ROWS.map((row) => [
     row.name,
-    ...all.map((result) => row.value(result).toFixed(row.digits)),
+    ...all.map((result) => cell(row, result)),
     ...(all.length > 1 ? [growthText(row, all)] : [])
   ])
   return align([head, ...rows, ['results from', ...all.map(({ sources }) => sourcesText(sources))]])
+}
+
+/** Nothing found has no time, and a mesh that didn't come to rest neither. */
+function cell({ value, digits }: Row, result: SimResult): string {
+  const number = value(result)
+  return Number.isFinite(number) ? number.toFixed(digits) : '-'
 }
 
 function growthText({ value, isShare }: Row, all: readonly SimResult[]): string {

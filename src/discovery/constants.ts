@@ -39,6 +39,28 @@ export const SNAPSHOT_GIVERS = 2
 /** How often again, for hints that got lost: 1,000 of them cost 1 kB/s then. */
 export const SNAPSHOT_MS = 10 * 60_000
 
+/**
+ * The first waits between snapshots, doubled up to SNAPSHOT_MS as long as they bring nothing new: while a mesh forms gossip
+ * loses most.
+ */
+export const SNAPSHOT_FIRST_MS = 4000
+
+/** Owners that hints tell of are dialled until a node has so many peers: one alone could hide everything, or go. */
+export const MIN_PEERS = 4
+
+/** Addresses in a hint, and characters of each: 400 bytes have names to carry. */
+export const MAX_HINT_ADDRESSES = 2
+export const MAX_HINT_ADDRESS_LENGTH = 64
+
+/** For so many times its wait for first peers a node without any doesn't say that there is nothing. */
+export const ALONE_FACTOR = 4
+
+/**
+ * A node younger than this, give or take half, doesn't publish in the DHT as long as the catalogue covers the mesh; then one
+ * key with each upkeep.
+ */
+export const LAZY_PROVIDE_MS = 10 * 60_000
+
 /** Hints taken over from one giver of a snapshot. */
 export const MAX_GIVER_HINTS = 2000
 
@@ -64,6 +86,12 @@ export const MAX_BUCKETS = 20_000
 
 /** How long the records of a connected peer count as complete (SCALE §7). */
 export const FRESH_MS = 5 * 60_000
+
+/** The same of a peer that has just joined: one that has just started has not offered everything yet. It is asked again at half of it. */
+export const FIRST_FRESH_MS = 10_000
+
+/** What is announced is said once more after this, give or take a quarter: who was joining has missed it. */
+export const REPEAT_MS = 8000
 
 /** How long a verified record of a peer that isn't connected is given away without asking again (SCALE §7). */
 export const TRUSTED_MS = 30 * 60_000

@@ -4,7 +4,9 @@ import { agentId as agentIdSchema, agentName, type Query, type SignedRecord } fr
 import { type Advertiser, createAdvertiser } from './advertise.ts'
 import { createCache, nameOf, peerOf, type RecordCache, type RecordChange } from './cache.ts'
 import {
+  ALONE_FACTOR,
   CANDIDATE_TIMEOUT_MS,
+  CATALOGUE_TABLE_PEERS,
   FIND_TIMEOUT_MS,
   MAX_WATCHES,
   REPUBLISH_ATTEMPTS,
@@ -15,7 +17,7 @@ import {
   UPKEEP_MS
 } from './constants.ts'
 import { find } from './find.ts'
-import { createHints, type Hints, hintOf } from './hints.ts'
+import { createHints, type Hints, hintAddresses, hintOf } from './hints.ts'
 import type { Change, Discovery, DiscoveryComponents, DiscoveryInit, FindOptions, FindResults } from './index.ts'
 import { createLocalRecords, type LocalRecords } from './local.ts'
 import { hintMatches } from './match.ts'
@@ -66,10 +68,12 @@ export class MeshDiscovery implements Discovery {
     this.#hints = hints
     this.#local = createLocalRecords({ peer, registry })
     this.#puller = createPuller({ rpc, cache, refusals, now })
-    this.#peers = createPeers({ network, puller: this.#puller, cache, hints, now, onHint })
-    this.#topics = createTopics({ peer, gossip: network.gossip, cache, hints, refusals, now, onHint })
-    this.#advertiser = createAdvertiser(network)
-    this.#rendezvous = createRendezvous({ peer, network, peers: this.#peers, topics: this.#topics, now })
+    this.#peers = createPeers({ peer, network, puller: this.#puller, cache, hints, now, onHint })
+    const addresses = () => network.status().addresses
+    const isSmall = () => this.#isSmall()
+    this.#topics = createTopics({ peer, gossip: network.gossip, addresses, cache, hints, refusals, now, onHint })
+    this.#advertiser = createAdvertiser({ network, isSmall, now })
+    this.#rendezvous = createRendezvous({ peer, network, isSmall, peers: this.#peers, topics: this.#topics, now })
   }
 
   async start(): Promise<void> {
@@ -108,7 +112,8 @@ export class MeshDiscovery implements Discovery {
   }
 
   async announce(name: string): Promise<void> {
-    await this.#told(this.#local.refresh(name))
+    // The record is served from here on. Nobody waits for gossip, which promises nothing: it never rejects.
+    void this.#told(this.#local.refresh(name))
   }
 
   async retract(name: string): Promise<void> {
@@ -132,6 +137,7 @@ export class MeshDiscovery implements Discovery {
     if (peer === this.#peer) throw notFound
     let refusal: Refusal | undefined
     let given: SignedRecord | undefined
+    if (!this.#peers.isConnected(peer)) await this.#components.network.learn(peer, this.#hints.addressesOf(peer))
     await this.#puller.pull(
       peer,
       { id: agentId },
@@ -191,6 +197,9 @@ export class MeshDiscovery implements Discovery {
       peers: this.#peers,
       now: this.#now,
       settleMs: () => this.#startedAt + this.#settleMs - this.#now(),
+      isYoung: () =>
+        this.#peers.connected().length === 0 && this.#now() - this.#startedAt < ALONE_FACTOR * this.#settleMs,
+      isSmall: () => this.#isSmall(),
       onHint: (listener: (hint: Hint) => void) => {
         this.#hintListeners.add(listener)
         return () => this.#hintListeners.delete(listener)
@@ -199,12 +208,19 @@ export class MeshDiscovery implements Discovery {
     }
   }
 
+  /** Whether the catalogue can tell everybody what there is. */
+  #isSmall(): boolean {
+    return this.#components.network.status().routingTable <= CATALOGUE_TABLE_PEERS
+  }
+
   /** Tells the mesh of a change of an own record. */
   async #told(change: RecordChange | undefined): Promise<void> {
     if (change === undefined) return
     const open = [...this.#local.all()].filter(({ record }) => record.audience === 'public')
     if (!this.#stopping.signal.aborted) this.#advertiser.offer(open)
-    await this.#topics.announce(change)
+    await this.#topics.announce(change).catch(() => {
+      // No topic more is to be had; peers, snapshots and the DHT tell of the record.
+    })
   }
 
   /** A hint that is news: gets the record if its owner is connected or a watch is after it. */
@@ -220,12 +236,20 @@ export class MeshDiscovery implements Discovery {
   /** Hints for a node that joins: own ones, then those of records this node has seen, then what it was told. */
   *#tellable(): Iterable<Hint> {
     const told = new Set<string>()
+    const own = hintAddresses(this.#components.network.status().addresses)
     for (const signed of [...this.#local.all(), ...this.#cache.all()]) {
-      if (signed.record.audience !== 'public') continue
-      told.add(signed.record.id)
-      yield hintOf(signed)
+      const { audience, id } = signed.record
+      if (audience !== 'public') continue
+      told.add(id)
+      yield hintOf(signed, peerOf(id) === this.#peer ? own : this.#addressesOf(peerOf(id)))
     }
     for (const hint of this.#hints.all()) if (!told.has(hint.id)) yield hint
+  }
+
+  /** Where a peer listens, by its own word if it is connected. */
+  #addressesOf(peer: string): readonly string[] {
+    const said = this.#components.network.addressesOf(peer)
+    return said.length > 0 ? hintAddresses(said) : this.#hints.addressesOf(peer)
   }
 
   #isCurrent({ record }: SignedRecord): boolean {
@@ -247,6 +271,7 @@ export class MeshDiscovery implements Discovery {
     if (attempts === 0 || this.#stopping.signal.aborted) return
     this.#republish = setTimeout(() => {
       void this.#topics.flush()
+      if (!this.#isSmall()) this.#advertiser.upkeep()
       this.#rendezvous.upkeep()
       this.#republishSoon(attempts - 1)
     }, REPUBLISH_MS)
@@ -256,6 +281,7 @@ export class MeshDiscovery implements Discovery {
     this.#cache.expire()
     this.#hints.expire()
     this.#peers.upkeep()
+    this.#advertiser.upkeep()
     this.#rendezvous.upkeep()
     void this.#topics.flush()
   }

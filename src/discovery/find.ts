@@ -5,15 +5,7 @@ import { MeshError } from '../errors.ts'
 import type { Network } from '../network/index.ts'
 import type { Query, SignedRecord } from '../registry/messages.ts'
 import { keyOf, type Match, peerOf, type RecordCache } from './cache.ts'
-import {
-  CATALOGUE_TABLE_PEERS,
-  DIAL_LANES,
-  FIND_TIMEOUT_MS,
-  MAX_CANDIDATES,
-  MAX_RESULTS,
-  PEER_LANES,
-  TRUSTED_MS
-} from './constants.ts'
+import { DIAL_LANES, FIND_TIMEOUT_MS, MAX_CANDIDATES, MAX_RESULTS, PEER_LANES, TRUSTED_MS } from './constants.ts'
 import type { Hints } from './hints.ts'
 import type { FindOptions, FindResults, FindSource, FindSummary, Found } from './index.ts'
 import { createLane } from './lane.ts'
@@ -34,6 +26,10 @@ export interface FindComponents {
   readonly now: () => number
   /** Milliseconds to wait yet for the first peers of a young node. */
   readonly settleMs: () => number
+  /** True when this node has no peer yet and may still get one. */
+  readonly isYoung: () => boolean
+  /** Whether the mesh is so small that the catalogue tells everybody what there is. */
+  readonly isSmall: () => boolean
   /** Tells of each new hint. @returns how to stop listening */
   readonly onHint: (listener: (hint: Hint) => void) => () => void
   /** Aborted when the node stops. */
@@ -128,16 +124,20 @@ class Search {
   }
 
   #start(): void {
-    const { hints, peers, settleMs } = this.#components
+    const { hints, isSmall, peers, settleMs } = this.#components
     this.#work(async () => {
       const cached = this.#fromCache()
       if (this.#query.id !== undefined) this.#ask(peerOf(this.#query.id), 'peer')
       for (const peer of peers.connected()) this.#ask(peer, 'peer')
       for (const hint of hints.all()) this.#follow(hint)
-      if (peers.connected().length > 0) this.#fromDht()
       await cached
     })
-    this.#work(() => sleep(settleMs(), this.#ended.signal))
+    this.#work(async () => {
+      const { signal } = this.#ended
+      await sleep(settleMs(), signal)
+      if (!isSmall()) this.#fromDht()
+      await peers.settled(signal)
+    })
   }
 
   /** Whatever any search brings in while this one runs is a result of this one too. */
@@ -146,10 +146,7 @@ class Search {
     const stop = [
       cache.onChange(({ after, source }) => after && this.#yield(after, source)),
       onHint((hint) => this.#follow(hint)),
-      peers.onJoin((peer) => {
-        this.#ask(peer, 'peer')
-        this.#fromDht()
-      })
+      peers.onJoin((peer) => this.#ask(peer, 'peer'))
     ]
     return () => {
       for (const stopListening of stop) stopListening()
@@ -182,13 +179,13 @@ class Search {
 
   #follow(hint: Hint): void {
     if (this.#hintMatches(hint) && !this.#components.cache.isOutdated(hint.id, hint.seq)) {
-      if (this.#components.cache.get(hint.id)?.record.seq !== hint.seq) this.#ask(peerOf(hint.id), 'topic')
+      const { cache } = this.#components
+      if (cache.get(hint.id)?.record.seq !== hint.seq) this.#ask(peerOf(hint.id), 'topic', { isTold: true })
     }
   }
 
-  /** Once there is somebody to walk to, and unless everybody known is connected and asked already. */
   #fromDht(): void {
-    if (this.#isWalking || this.#knowsEverybody()) return
+    if (this.#isWalking || this.#ended.signal.aborted) return
     this.#isWalking = true
     for (const key of queryKeys(this.#query) ?? []) this.#work(() => this.#walk(key))
   }
@@ -202,10 +199,10 @@ class Search {
     for await (const peer of found) this.#ask(peer, 'dht')
   }
 
-  /** Asks a peer for what matches, once in this search. */
-  #ask(peer: string, source: FindSource): void {
+  /** Asks a peer for what matches, once in this search; one whose records are all here only if a hint tells of another. */
+  #ask(peer: string, source: FindSource, { isTold = false } = {}): void {
     const { cache, peers } = this.#components
-    if (peer === this.#components.peer || this.#asked.has(peer) || peers.isFresh(peer)) return
+    if (peer === this.#components.peer || this.#asked.has(peer) || (peers.isFresh(peer) && !isTold)) return
     this.#asked.add(peer)
     const isConnected = peers.isConnected(peer)
     if (!isConnected) this.#candidates++
@@ -252,6 +249,8 @@ class Search {
       .finally(() => {
         this.#pending--
         if (this.#pending > 0 || this.#ended.signal.aborted) return
+        if (this.#mayNeedDht()) this.#fromDht()
+        if (this.#pending > 0) return
         this.#isExhausted = true
         this.#end()
       })
@@ -264,16 +263,18 @@ class Search {
     this.#results.end()
   }
 
-  #knowsEverybody(): boolean {
-    const { routingTable } = this.#components.network.status()
-    return routingTable <= this.#components.peers.connected().length
+  /** A walk is long and dials many: in a small mesh it is the last resort, for who found nothing and may not know everything. */
+  #mayNeedDht(): boolean {
+    const { peers } = this.#components
+    return this.#seen.size === 0 && !peers.isSettled
   }
 
   /** Whether somebody could offer a match without any source having told of it. */
   #isCovered(): boolean {
-    if (this.#isWalking && queryKeys(this.#query) !== undefined) return true
-    const { network, peers } = this.#components
-    return this.#knowsEverybody() || (peers.hasSnapshot && network.status().routingTable <= CATALOGUE_TABLE_PEERS)
+    const { isSmall, isYoung, peers } = this.#components
+    if (isYoung()) return false
+    // In a small mesh the DHT needn't have been told of anything yet.
+    return isSmall() ? peers.isSettled : this.#isWalking && queryKeys(this.#query) !== undefined
   }
 }
 

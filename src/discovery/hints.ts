@@ -2,7 +2,14 @@ import { createHash } from 'node:crypto'
 import { MAX_RECORD_LIFETIME_MS } from '../registry/constants.ts'
 import type { AgentRecord, CapabilityKind, SignedRecord } from '../registry/messages.ts'
 import { nameOf, peerOf } from './cache.ts'
-import { MAX_GIVER_HINTS, MAX_HINT_BYTES, MAX_HINTS, MAX_PEER_HINTS } from './constants.ts'
+import {
+  MAX_GIVER_HINTS,
+  MAX_HINT_ADDRESS_LENGTH,
+  MAX_HINT_ADDRESSES,
+  MAX_HINT_BYTES,
+  MAX_HINTS,
+  MAX_PEER_HINTS
+} from './constants.ts'
 import type { Announce, Hint } from './messages.ts'
 
 /** A hint and who told it: its subject itself, signed, or another node, unsigned. */
@@ -32,6 +39,8 @@ export interface Hints {
   /** Drops all hints of a peer that is gone. */
   forget(peer: string): void
   get(agent: string): Hint | undefined
+  /** Where the hints of a peer's agents say that it listens. */
+  addressesOf(peer: string): readonly string[]
   /** True when the agent's own node told of a newer record. */
   isReplaced(agent: string, seq: number): boolean
   /** Unexpired ones. */
@@ -92,6 +101,11 @@ class BoundedHints implements Hints {
     return known === undefined || this.#isExpired(known) ? undefined : known.hint
   }
 
+  addressesOf(peer: string): readonly string[] {
+    const agents = [...(this.#byPeer.get(peer) ?? [])]
+    return [...new Set(agents.flatMap((agent) => this.#hints.get(agent)?.hint.addrs ?? []))]
+  }
+
   isReplaced(agent: string, seq: number): boolean {
     const known = this.#hints.get(agent)
     return known !== undefined && isFirstHand(known) && !this.#isExpired(known) && known.hint.seq > seq
@@ -149,11 +163,30 @@ function isFirstHand({ hint, giver }: KnownHint): boolean {
   return peerOf(hint.id) === giver
 }
 
-/** The hint that a record is worth, with as many of its capabilities as fit a gossip message. */
-export function hintOf({ jws, record }: SignedRecord): Hint {
+/**
+ * The hint that a record is worth, with as many of its capabilities as fit a gossip message.
+ *
+ * @param addresses of its node, the best first; the second gives way to capabilities
+ */
+export function hintOf(signed: SignedRecord, addresses: readonly string[] = []): Hint {
+  const most = addresses.filter(({ length }) => length <= MAX_HINT_ADDRESS_LENGTH).slice(0, MAX_HINT_ADDRESSES)
+  const whole = hintWith(signed, most)
+  return whole.more === true && most.length > 1 ? hintWith(signed, most.slice(0, 1)) : whole
+}
+
+/** What a node says of where it listens: what others can dial first, the shortest first. */
+export function hintAddresses(addresses: readonly string[]): readonly string[] {
+  const isRemote = (address: string) => !/^\/ip(?:4\/127\.|6\/::1\/)/.test(address)
+  const bare = addresses
+    .filter((address) => !address.includes('/p2p-circuit'))
+    .map((address) => address.replace(/\/p2p\/[^/]+$/, ''))
+  return bare.sort((a, b) => Number(isRemote(b)) - Number(isRemote(a)) || a.length - b.length)
+}
+
+function hintWith({ jws, record }: SignedRecord, addrs: readonly string[]): Hint {
   const digest = createHash('sha256').update(jws).digest('base64url')
   const exp = Math.floor(Date.parse(record.expiresAt) / 1000)
-  const bare = { id: record.id, seq: record.seq, exp, digest }
+  const bare = { id: record.id, seq: record.seq, exp, digest, ...(addrs.length > 0 && { addrs: [...addrs] }) }
   let caps: Hint['caps'] = {}
   for (const capability of record.capabilities) {
     const wider = withCapability(caps, capability)

@@ -1,7 +1,7 @@
 import { z } from 'zod'
 import { MAX_RECORD_BYTES } from '../registry/constants.ts'
 import { agentId, agentName, capabilityName, query } from '../registry/messages.ts'
-import { MAX_PAGE_RECORDS, MAX_SNAPSHOT_HINTS } from './constants.ts'
+import { MAX_HINT_ADDRESS_LENGTH, MAX_HINT_ADDRESSES, MAX_PAGE_RECORDS, MAX_SNAPSHOT_HINTS } from './constants.ts'
 
 /** A signed record as compact JWS. */
 const signedRecord = z.string().max(MAX_RECORD_BYTES)
@@ -54,7 +54,9 @@ const hintFields = {
   /** Names of the capabilities by `<kind>@<version>`. */
   caps: z.record(z.string().regex(/^(?:tool|skill|model)@[0-9A-Za-z.+-]{5,64}$/), z.array(capabilityName)),
   /** The agent has capabilities that did not fit. */
-  more: z.literal(true).optional()
+  more: z.literal(true).optional(),
+  /** Multiaddrs of the agent's node, without `/p2p/…`. */
+  addrs: z.array(z.string().max(MAX_HINT_ADDRESS_LENGTH)).max(MAX_HINT_ADDRESSES).optional()
 }
 
 /** A gossiped hint that its author has a record: on the catalogue topic and the topics of its capabilities. */

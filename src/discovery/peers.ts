@@ -5,15 +5,13 @@ import type { Query, SignedRecord } from '../registry/messages.ts'
 import { peerOf, type RecordCache } from './cache.ts'
 import {
   CANDIDATE_TIMEOUT_MS,
+  FIRST_FRESH_MS,
   FRESH_MS,
   JOIN_JITTER_MS,
   MAX_FETCHES,
   MAX_SILENT_MS,
   MAX_SILENT_PEERS,
-  MAX_SNAPSHOT_HINTS,
   RETRY_MS,
-  SNAPSHOT_GIVERS,
-  SNAPSHOT_MS,
   SYNC_LANES,
   SYNC_TIMEOUT_MS,
   UPKEEP_MS
@@ -23,6 +21,7 @@ import type { FindSource } from './index.ts'
 import { createLane } from './lane.ts'
 import type { Hint } from './messages.ts'
 import type { Puller } from './pull.ts'
+import { createSnapshots, type Snapshots } from './snapshots.ts'
 
 /** What became of a question: answered, nobody there any more, or no answer though somebody may be there. */
 type Outcome = 'answered' | 'gone' | 'silent'
@@ -41,8 +40,13 @@ export interface Peers {
   isConnected(peer: string): boolean
   /** True when the cache has had all records of a connected peer within FRESH_MS, and no newer one is told of. */
   isFresh(peer: string): boolean
-  /** True when as many peers as there are, but not more than two, have told what they know of others. */
-  readonly hasSnapshot: boolean
+  /** True when as many peers as there are, but not more than two, have told what they know of others, and the last brought nothing new. */
+  readonly isSettled: boolean
+  /**
+   * Resolves when it is settled, or nothing under way would settle it, or nothing has come of that for as long as a candidate may take,
+   * or the signal fires; never throws.
+   */
+  settled(signal: AbortSignal): Promise<void>
   /** Asks one peer for what matches, dialling it if need be; takes CANDIDATE_TIMEOUT_MS at most and never throws. */
   ask(peer: string, query: Query, options: AskOptions): Promise<Outcome>
   /** Gets one agent's record from its owner in the background. */
@@ -60,6 +64,8 @@ export interface Peers {
 }
 
 export interface PeersComponents {
+  /** This node's PeerId. */
+  readonly peer: string
   readonly network: Network
   readonly puller: Puller
   readonly cache: RecordCache
@@ -71,15 +77,19 @@ export interface PeersComponents {
 
 interface PeerState {
   freshAt: number
+  /** How long what it gave then counts as all it has. */
+  freshMs: number
   /** A synchronisation is to come. */
   isWaiting: boolean
   /** Synchronisations that failed since one didn't. */
   failures: number
   triedAt: number
+  /** It has been welcomed, whatever came of it. */
+  isWelcomed: boolean
+  /** When there was a step to that, on the monotonic clock. */
+  metAt: number
   /** Until when it counts as not speaking the records protocol: it may have been starting. */
   muteUntil: number
-  /** When it told what it knows of others. */
-  snapshotAt: number
   /** Ends the watch at this peer. */
   following: AbortController | undefined
 }
@@ -99,14 +109,24 @@ class ConnectedPeers implements Peers {
   readonly #timers = new Set<NodeJS.Timeout>()
   readonly #work = new Set<Promise<void>>()
   readonly #stopping = new AbortController()
+  readonly #waiting = new Set<() => void>()
   #followers = 0
+  /** Peers that are being dialled for what they know. */
+  #dialling = 0
+  readonly #snapshots: Snapshots
 
   constructor(components: PeersComponents) {
     this.#components = components
+    this.#snapshots = createSnapshots({ ...components, isGone: (peer) => this.#silent.peek(peer)?.outcome === 'gone' })
   }
 
-  get hasSnapshot(): boolean {
-    return this.#givers(-Infinity) >= Math.min(SNAPSHOT_GIVERS, this.connected().length)
+  get isSettled(): boolean {
+    const connected = this.connected().length
+    return connected === 0 || this.#snapshots.isSettled(connected)
+  }
+
+  async settled(signal: AbortSignal): Promise<void> {
+    while (!signal.aborted && !this.isSettled && this.#isMeeting()) await this.#step(signal)
   }
 
   connected(): readonly string[] {
@@ -120,16 +140,17 @@ class ConnectedPeers implements Peers {
 
   isFresh(peer: string): boolean {
     const state = this.#states.get(peer)
-    if (state === undefined || this.#components.now() - state.freshAt >= FRESH_MS) return false
+    if (state === undefined || this.#components.now() - state.freshAt >= state.freshMs) return false
     return !this.#fetching.values().some((agent) => peerOf(agent) === peer)
   }
 
   async ask(peer: string, query: Query, options: AskOptions): Promise<Outcome> {
-    const { now, puller } = this.#components
+    const { hints, network, now, puller } = this.#components
     const silent = this.#silent.get(peer)
     if (silent !== undefined && silent.until > now()) return silent.outcome
     const times = (silent?.times ?? 0) + 1
     try {
+      if (!this.isConnected(peer)) await network.learn(peer, hints.addressesOf(peer))
       await puller.pull(peer, query, { ...options, timeoutMs: CANDIDATE_TIMEOUT_MS })
       this.#silent.delete(peer)
       return 'answered'
@@ -168,27 +189,32 @@ class ConnectedPeers implements Peers {
     if (this.#states.has(peer)) return
     this.#states.set(peer, {
       freshAt: -Infinity,
+      freshMs: 0,
       isWaiting: false,
       failures: 0,
       triedAt: this.#components.now(),
+      isWelcomed: false,
+      metAt: performance.now(),
       muteUntil: -Infinity,
-      snapshotAt: -Infinity,
       following: undefined
     })
     this.#silent.delete(peer)
     for (const listener of this.#listeners) listener(peer)
     this.#welcomeIn(Math.random() * JOIN_JITTER_MS, peer)
+    this.#snapshots.start(() => this.#askAgain())
   }
 
   left(peer: string): void {
     this.#states.get(peer)?.following?.abort()
     this.#states.delete(peer)
+    this.#snapshots.left(peer)
+    this.#progress()
   }
 
   upkeep(): void {
     const now = this.#components.now()
     for (const [peer, state] of this.#states) {
-      const isDue = now - state.freshAt >= FRESH_MS - UPKEEP_MS && now - state.triedAt >= UPKEEP_MS
+      const isDue = now - state.freshAt >= state.freshMs - UPKEEP_MS && now - state.triedAt >= UPKEEP_MS
       if (state.muteUntil > now) continue
       if (isDue) this.#welcome(peer)
       if (this.#followers > 0) this.#followPeer(peer)
@@ -203,6 +229,7 @@ class ConnectedPeers implements Peers {
   async stop(): Promise<void> {
     this.#stopping.abort()
     for (const timer of this.#timers) clearTimeout(timer)
+    this.#snapshots.stop()
     for (const { following } of this.#states.values()) following?.abort()
     await Promise.allSettled(this.#work)
   }
@@ -220,10 +247,19 @@ class ConnectedPeers implements Peers {
     const state = this.#states.get(peer)
     if (state === undefined || state.isWaiting || this.#stopping.signal.aborted) return
     state.isWaiting = true
-    this.#background(async (signal) => {
-      await this.#sync(peer, signal)
-      await this.#takeSnapshot(peer, signal)
-    })
+    this.#background(
+      async (signal) => {
+        await this.#sync(peer, signal)
+        state.metAt = performance.now()
+        this.#progress()
+        if (this.#snapshots.areFew) await this.#takeSnapshot(peer, signal)
+      },
+      () => {
+        state.isWelcomed = true
+        this.#meetMore()
+        this.#progress()
+      }
+    )
     if (this.#followers > 0) this.#followPeer(peer)
   }
 
@@ -268,30 +304,68 @@ class ConnectedPeers implements Peers {
       // One that was replaced meanwhile is newer than the answer.
       if (!given.has(id) && cache.get(id) === signed) cache.forget(id)
     }
+    const isFirst = state.freshMs === 0
     state.freshAt = now()
+    state.freshMs = isFirst ? FIRST_FRESH_MS : FRESH_MS
+    if (isFirst) this.#welcomeIn(FIRST_FRESH_MS * (0.25 + Math.random() / 2), peer)
   }
 
   async #takeSnapshot(peer: string, signal: AbortSignal): Promise<void> {
-    const state = this.#states.get(peer)
-    const recently = this.#components.now() - SNAPSHOT_MS
-    if (state === undefined || state.snapshotAt > recently || this.#givers(recently) >= SNAPSHOT_GIVERS) return
     // Who gives no sound records of its own isn't asked about others'.
-    if (!this.isFresh(peer)) return
-    const { hints, onHint, puller } = this.#components
-    try {
-      for (const hint of await puller.hints(peer, { signal, limit: MAX_SNAPSHOT_HINTS })) {
-        if (hints.put({ hint, giver: peer }) === 'new') onHint(hint, peer)
-      }
-    } catch {
-      // Another one is asked instead, when it joins or with the next upkeep.
-      return
-    }
-    state.snapshotAt = this.#components.now()
+    if (this.isFresh(peer)) await this.#snapshots.take(peer, signal)
   }
 
-  /** Peers that gave a snapshot after that time. */
-  #givers(since: number): number {
-    return this.#states.values().reduce((count, { snapshotAt }) => count + (snapshotAt > since ? 1 : 0), 0)
+  /** Asks one of the peers again what it knows of others. */
+  #askAgain(): void {
+    const peers = this.connected().filter((peer) => this.isFresh(peer))
+    const peer = peers[Math.floor(Math.random() * peers.length)]
+    if (peer === undefined) return
+    this.#background(
+      (signal) => this.#takeSnapshot(peer, signal),
+      () => {
+        this.#meetMore()
+        this.#progress()
+      }
+    )
+  }
+
+  /** Dials owners that hints tell of while there are few peers. */
+  #meetMore(): void {
+    if (this.#stopping.signal.aborted) return
+    const isKnown = (peer: string) => this.#states.has(peer) || this.#silent.has(peer)
+    for (const id of this.#snapshots.strangers(this.#states.size + this.#dialling, isKnown)) {
+      this.#dialling++
+      this.#background(
+        async (signal) => {
+          await this.ask(peerOf(id), { id }, { signal, source: 'topic' })
+        },
+        () => {
+          this.#dialling--
+          this.#progress()
+        }
+      )
+    }
+  }
+
+  /** Whether somebody is being got to know. */
+  #isMeeting(): boolean {
+    const since = performance.now() - CANDIDATE_TIMEOUT_MS
+    return this.#dialling > 0 || this.#states.values().some(({ isWelcomed, metAt }) => !isWelcomed && metAt > since)
+  }
+
+  #progress(): void {
+    for (const check of this.#waiting) check()
+  }
+
+  /** Waits for the next step of getting to know somebody, but not for ever. */
+  async #step(signal: AbortSignal): Promise<void> {
+    const { promise, resolve } = Promise.withResolvers<void>()
+    const timer = setTimeout(resolve, CANDIDATE_TIMEOUT_MS)
+    this.#waiting.add(resolve)
+    signal.addEventListener('abort', () => resolve(), { once: true })
+    await promise
+    clearTimeout(timer)
+    this.#waiting.delete(resolve)
   }
 
   #outcomeOf(peer: string, err: unknown): Outcome {

@@ -18,12 +18,21 @@ export interface RendezvousComponents {
   /** This node's PeerId. */
   readonly peer: string
   readonly network: Network
+  /** Whether the mesh is so small that the catalogue tells everybody what there is. */
+  readonly isSmall: () => boolean
   readonly peers: Peers
   readonly topics: Topics
   readonly now: () => number
 }
 
-export function createRendezvous({ peer: self, network, peers, topics, now }: RendezvousComponents): Rendezvous {
+export function createRendezvous({
+  peer: self,
+  network,
+  isSmall,
+  peers,
+  topics,
+  now
+}: RendezvousComponents): Rendezvous {
   const lane = createLane(1)
   const stopping = new AbortController()
   const work = new Set<Promise<void>>()
@@ -47,8 +56,8 @@ export function createRendezvous({ peer: self, network, peers, topics, now }: Re
     upkeep() {
       const joined = new Set(topics.joined())
       for (const topic of triedAt.keys()) if (!joined.has(topic)) triedAt.delete(topic)
-      // Who is connected to everybody it knows of has met all members.
-      if (network.status().routingTable <= peers.connected().length) return
+      // What the topics would tell, the catalogue tells.
+      if (isSmall()) return
       for (const topic of joined) {
         const isRecent = now() - (triedAt.get(topic) ?? -Infinity) < ANNOUNCE_INTERVAL_MS
         if (isRecent || network.gossip.members(topic).length >= RENDEZVOUS_PEERS) continue

@@ -11,9 +11,10 @@ import {
   MAX_HINT_BYTES,
   MAX_PEER_HINTS,
   MAX_TOPICS,
-  RECEIVE_FACTOR
+  RECEIVE_FACTOR,
+  REPEAT_MS
 } from './constants.ts'
-import { announceOf, type Hints, hinted, hintOf } from './hints.ts'
+import { announceOf, type Hints, hintAddresses, hinted, hintOf } from './hints.ts'
 import { type Announce, type Hint, topicMessage, type Withdraw } from './messages.ts'
 import { capabilityTopic, firstSegment } from './names.ts'
 import type { Refusal, Refusals } from './refusals.ts'
@@ -37,6 +38,8 @@ export interface TopicsComponents {
   /** This node's PeerId. */
   readonly peer: string
   readonly gossip: Gossip
+  /** Where this node listens. */
+  readonly addresses: () => readonly string[]
   readonly cache: RecordCache
   readonly hints: Hints
   readonly refusals: Refusals
@@ -56,7 +59,8 @@ class GossipTopics implements Topics {
   readonly #watched = new Map<string, number>()
   readonly #joined = new Set<string>()
   /** By topic and agent, what is still to be said there. */
-  readonly #due = new Map<string, { topic: string; agent: string; data: Uint8Array; isFree: boolean }>()
+  readonly #due = new Map<string, { topic: string; agent: string; say: () => Announce | Withdraw; isFree: boolean }>()
+  readonly #repeats = new Set<NodeJS.Timeout>()
   readonly #sending
   readonly #receiving
   readonly #authors
@@ -82,9 +86,11 @@ class GossipTopics implements Topics {
     if (after?.record.audience === 'public') {
       this.#offered.set(agent, topicsOf(after))
       this.#update()
-      this.#say(agent, announceOf(hintOf(after)), false)
+      // Where this node listens shows when it is said: stored agents are announced before the start of the network.
+      this.#say(agent, () => announceOf(hintOf(after, hintAddresses(this.#components.addresses()))), false)
     } else if (wasPublic && before !== undefined) {
-      this.#say(agent, { v: 1, t: 'withdraw', agent: nameOf(agent), seq: before.record.seq }, true)
+      const { seq } = before.record
+      this.#say(agent, () => ({ v: 1, t: 'withdraw', agent: nameOf(agent), seq }), true)
     }
     await this.flush()
     if (after?.record.audience === 'public') return
@@ -112,29 +118,47 @@ class GossipTopics implements Topics {
   async flush(): Promise<void> {
     const { gossip } = this.#components
     const sent: Promise<void>[] = []
-    for (const [key, { topic, data, isFree }] of this.#due) {
+    for (const [key, { topic, say, isFree }] of this.#due) {
       // What nobody hears costs nothing and is said again when somebody is there.
       if (!this.#joined.has(topic) || gossip.members(topic).length === 0) continue
       if (!isFree && !this.#sending.take(key)) continue
       this.#due.delete(key)
-      sent.push(gossip.publish(topic, data))
+      const message = say()
+      sent.push(gossip.publish(topic, Buffer.from(canonicalJson(message))))
+      if (message.t === 'announce' && topic === CATALOGUE_TOPIC)
+        this.#repeat(`${this.#components.peer}/${message.agent}`, say)
     }
     // Gossip promises nothing: who misses a hint asks, or is told by the next one.
     await Promise.allSettled(sent)
   }
 
   stop(): void {
+    for (const timer of this.#repeats) clearTimeout(timer)
     for (const topic of this.#joined) this.#components.gossip.leave(topic)
     this.#joined.clear()
     this.#due.clear()
   }
 
   /** Puts a message in place of whatever was still to be said of the agent, on each of its topics. */
-  #say(agent: string, message: Announce | Withdraw, isFree: boolean): void {
-    const data = Buffer.from(canonicalJson(message))
+  #say(agent: string, say: () => Announce | Withdraw, isFree: boolean): void {
     for (const topic of [CATALOGUE_TOPIC, ...(this.#offered.get(agent) ?? [])]) {
-      this.#due.set(`${topic} ${agent}`, { topic, agent, data, isFree })
+      this.#due.set(`${topic} ${agent}`, { topic, agent, say, isFree })
     }
+  }
+
+  /** Says on the catalogue once more what still holds. Receivers bear twice the budget. */
+  #repeat(agent: string, say: () => Announce | Withdraw): void {
+    const { gossip } = this.#components
+    const topics = this.#offered.get(agent)
+    const timer = setTimeout(
+      () => {
+        this.#repeats.delete(timer)
+        if (this.#offered.get(agent) !== topics) return
+        void gossip.publish(CATALOGUE_TOPIC, Buffer.from(canonicalJson(say()))).catch(() => {})
+      },
+      REPEAT_MS * (0.75 + Math.random() / 2)
+    )
+    this.#repeats.add(timer)
   }
 
   /** Joins the topics that are wanted now, those of own offers first, and leaves the others. */
@@ -170,8 +194,8 @@ class GossipTopics implements Topics {
   #hear(author: string, agent: string, message: Announce): TopicVerdict {
     const { cache, hints, onHint } = this.#components
     if (cache.isOutdated(agent, message.seq)) return 'ignore'
-    const { seq, exp, digest, caps, more } = message
-    const hint: Hint = { id: agent, seq, exp, digest, caps, ...(more && { more }) }
+    const { seq, exp, digest, caps, more, addrs } = message
+    const hint: Hint = { id: agent, seq, exp, digest, caps, ...(more && { more }), ...(addrs && { addrs }) }
     switch (hints.put({ hint, giver: author })) {
       case 'new':
         onHint(hint, author)

@@ -131,6 +131,10 @@ export interface Network {
   ): Promise<{ stream: Stream; connection: Connection }>
   /** Serves a protocol, 8 streams per connection; before or after the start. A handler that throws resets its stream. */
   handle(protocol: string, handler: StreamHandler): Promise<void>
+  /** Where a connected peer says that it listens, without `/p2p/…`; none until it has said so. */
+  addressesOf(peer: string): readonly string[]
+  /** Notes where a peer that isn't connected may be, by hearsay. What is no address is left out. */
+  learn(peer: string, addresses: readonly string[]): Promise<void>
   /** Records the peer's own name for {@link peers}. */
   setName(peer: string, name: string): void
   readonly gossip: Gossip

@@ -24,6 +24,7 @@ import {
   forgetOwnProviders,
   guardProviders,
   type MeshProviders,
+  quietDht,
   routingTableSize
 } from './providers.ts'
 import { createReconnector, type Reconnector, type Target } from './reconnect.ts'
@@ -54,6 +55,8 @@ class MeshNetwork implements Network {
   readonly #random: () => number
   readonly #handlers = new Map<string, StreamHandler>()
   readonly #names = new Map<string, string>()
+  /** Where connected peers listen. */
+  readonly #addresses = new Map<string, readonly string[]>()
   #running: Running | undefined
 
   constructor(components: NetworkComponents, init: NetworkInit) {
@@ -151,6 +154,22 @@ class MeshNetwork implements Network {
     if (this.isConnected(peer)) this.#names.set(peer, name)
   }
 
+  addressesOf(peer: string): readonly string[] {
+    return this.#addresses.get(peer) ?? []
+  }
+
+  async learn(peer: string, addresses: readonly string[]): Promise<void> {
+    const { node } = this.#started()
+    const multiaddrs = addresses.flatMap((text) => {
+      try {
+        return multiaddr(text)
+      } catch {
+        return [] // hearsay
+      }
+    })
+    if (multiaddrs.length > 0) await node.peerStore.merge(readPeerId(peer), { multiaddrs })
+  }
+
   #started(): Running {
     if (this.#running !== undefined) return this.#running
     throw new MeshError('UNREACHABLE', 'the network is not started', { hint: 'Start the node first.' })
@@ -193,6 +212,7 @@ class MeshNetwork implements Network {
       }
     )
     guardProviders(node.services.dht, node.peerStore, this.#random)
+    quietDht(node.services.dht, { isConnected: (peer) => node.getConnections(peer).length > 0, random: this.#random })
     for (const [protocol, handler] of this.#handlers) await this.#register(node, protocol, handler)
     try {
       await node.start()
@@ -236,14 +256,17 @@ class MeshNetwork implements Network {
     })
     node.addEventListener('peer:disconnect', ({ detail: peer }: CustomEvent<PeerId>) => {
       this.#names.delete(peer.toString())
+      this.#addresses.delete(peer.toString())
       if (this.#running !== running) return
       emit('peer:leave', { peer: peer.toString() })
       reconnector.lost(peer.toString())
     })
     node.addEventListener('peer:identify', ({ detail }: CustomEvent<IdentifyResult>) => {
       const { connection, listenAddrs, peerId } = detail
+      const listening = listenAddrs.map((address) => address.toString().replace(/\/p2p\/[^/]+$/, ''))
+      if (this.isConnected(peerId.toString())) this.#addresses.set(peerId.toString(), listening)
       const dialled = connection.direction === 'outbound' ? [connection.remoteAddr] : []
-      const addresses = [...dialled, ...listenAddrs].map((address) => address.toString().replace(/\/p2p\/[^/]+$/, ''))
+      const addresses = [...dialled.map((address) => address.toString().replace(/\/p2p\/[^/]+$/, '')), ...listening]
       this.#memory.see(peerId.toString(), [...new Set(addresses)])
     })
   }

@@ -1,5 +1,5 @@
 import { setMaxListeners } from 'node:events'
-import type { PeerId, PeerStore } from '@libp2p/interface'
+import type { PeerId, PeerInfo, PeerStore } from '@libp2p/interface'
 import { type KadDHT, kadDHT, passthroughMapper } from '@libp2p/kad-dht'
 import type { Datastore, Key } from 'interface-datastore'
 import type { CID } from 'multiformats/cid'
@@ -7,10 +7,10 @@ import { MeshError } from '../errors.ts'
 import {
   KAD_ALPHA,
   KAD_DISJOINT_PATHS,
-  KAD_FIRST_SELF_QUERY_MS,
   KAD_MAX_TABLE_UPDATES,
   KAD_PREFIX_LENGTH,
   KAD_PROTOCOL,
+  KAD_REFRESH_MS,
   KAD_REQUEST_MAX_MS,
   KAD_REQUEST_MIN_MS,
   MAX_PROVIDED_KEYS,
@@ -19,7 +19,8 @@ import {
   PROVIDE_TIMEOUT_MS,
   PROVIDER_VALIDITY_MS,
   REPROVIDE_AFTER_MS,
-  REPROVIDE_SWEEP_MS
+  REPROVIDE_SWEEP_MS,
+  RETELL_DELAY_MS
 } from './constants.ts'
 import type { ProviderIndex } from './index.ts'
 
@@ -29,10 +30,12 @@ const PROVIDER_PREFIX = '/dht/provider'
 interface KadNode extends KadDHT {
   routingTable: EventTarget & { size: number }
   providers: { getProviders(key: CID): Promise<PeerId[]> }
+  routingTableRefresh: { refreshInterval: number }
+  onPeerConnect(peer: PeerInfo): Promise<void>
 }
 
-/** The DHT with our settings. It gives hints: who says that it provides a key. */
-export function meshDht(): ReturnType<typeof kadDHT> {
+/** The DHT with our settings. It gives hints: who says that it provides a key. @param random 0 ≤ x < 1 */
+export function meshDht(random: () => number = Math.random): ReturnType<typeof kadDHT> {
   const requestTimeout = { minTimeout: KAD_REQUEST_MIN_MS, maxTimeout: KAD_REQUEST_MAX_MS }
   return kadDHT({
     protocol: KAD_PROTOCOL,
@@ -41,7 +44,9 @@ export function meshDht(): ReturnType<typeof kadDHT> {
     alpha: KAD_ALPHA,
     disjointPaths: KAD_DISJOINT_PATHS,
     prefixLength: KAD_PREFIX_LENGTH,
-    initialQuerySelfInterval: KAD_FIRST_SELF_QUERY_MS,
+    allowQueryWithZeroPeers: true, // else every query waits for the first self-query; ours wait for the first peer
+    initialQuerySelfInterval: KAD_REFRESH_MS * (0.5 + random()),
+    querySelfInterval: KAD_REFRESH_MS * (0.5 + random()),
     networkDialTimeout: requestTimeout,
     pingOldContactTimeout: requestTimeout,
     pingNewContactTimeout: requestTimeout,
@@ -57,8 +62,13 @@ export function meshDht(): ReturnType<typeof kadDHT> {
 
 /** True when the DHT has the internals relied on here. */
 export function isKadNode(dht: KadDHT): dht is KadNode {
-  const { routingTable, providers } = dht as Partial<KadNode>
-  return typeof routingTable?.addEventListener === 'function' && typeof providers?.getProviders === 'function'
+  const { routingTable, providers, routingTableRefresh, onPeerConnect } = dht as Partial<KadNode>
+  return (
+    typeof routingTable?.addEventListener === 'function' &&
+    typeof providers?.getProviders === 'function' &&
+    typeof routingTableRefresh?.refreshInterval === 'number' &&
+    typeof onPeerConnect === 'function'
+  )
 }
 
 export function routingTableSize(dht: KadDHT): number {
@@ -79,6 +89,23 @@ export function guardProviders(dht: KadDHT, peerStore: PeerStore, random: () => 
       if (await peerStore.has(peer)) named.push(peer)
     }
     return named
+  }
+}
+
+/**
+ * Stock pings, and so dials, every peer that an answer names, up to 20 for each: a small mesh becomes a full one. Here a peer
+ * enters the table once it is connected, by a walk or otherwise. And stock walks to a random key every 5 minutes; no option leads
+ * there.
+ */
+export function quietDht(
+  dht: KadDHT,
+  { isConnected, random }: { isConnected: (peer: PeerId) => boolean; random: () => number }
+): void {
+  if (!isKadNode(dht)) return
+  dht.routingTableRefresh.refreshInterval = KAD_REFRESH_MS * (0.5 + random())
+  const onPeerConnect = dht.onPeerConnect.bind(dht)
+  dht.onPeerConnect = async (peer) => {
+    if (isConnected(peer.id)) await onPeerConnect(peer)
   }
 }
 
@@ -107,6 +134,7 @@ class DhtProviders implements MeshProviders {
   readonly #keys = new Map<string, CID>()
   #dht: KadDHT | undefined
   #toldAtSize = 0
+  #retelling: NodeJS.Timeout | undefined
   #stopping = new AbortController()
 
   constructor(id: string) {
@@ -160,12 +188,16 @@ class DhtProviders implements MeshProviders {
     const dht = this.#dht
     this.#dht = undefined
     this.#stopping.abort()
+    clearTimeout(this.#retelling)
     if (dht !== undefined) await Promise.allSettled([...this.#keys.values()].map((key) => dht.cancelReprovide(key)))
   }
 
   async *#walk(key: CID, signal: AbortSignal): AsyncGenerator<string> {
-    if (this.#dht === undefined) return
-    for await (const event of this.#dht.findProviders(key, { signal: this.#until(signal) })) {
+    const dht = this.#dht
+    if (dht === undefined) return
+    const until = this.#until(signal)
+    await firstPeer(dht, until)
+    for await (const event of dht.findProviders(key, { signal: until })) {
       if (event.name === 'PROVIDER') yield* event.providers.map(({ id }) => id.toString())
     }
   }
@@ -173,7 +205,10 @@ class DhtProviders implements MeshProviders {
   async #tell(key: CID, signal: AbortSignal): Promise<void> {
     const until = this.#until(signal)
     try {
-      for await (const _event of this.#dht?.provide(key, { signal: until }) ?? []) until.throwIfAborted()
+      const dht = this.#dht
+      if (dht === undefined) return
+      await firstPeer(dht, until)
+      for await (const _event of dht.provide(key, { signal: until })) until.throwIfAborted()
     } catch {
       // the deadline, or a stop; the key is told again when the table grows and every hour
     }
@@ -184,21 +219,46 @@ class DhtProviders implements MeshProviders {
     if (this.#dht !== dht) return
     const size = routingTableSize(dht)
     if (size < this.#toldAtSize) this.#toldAtSize = size // peers left: who comes next is told
-    if (size < 2 * this.#toldAtSize) return
-    this.#toldAtSize = size
+    if (size < 2 * this.#toldAtSize || this.#retelling !== undefined || this.#keys.size === 0) return
+    const delay = this.#toldAtSize === 0 ? 0 : RETELL_DELAY_MS
+    this.#retelling = setTimeout(() => {
+      this.#retelling = undefined
+      void this.#retell(dht)
+    }, delay)
+  }
+
+  async #retell(dht: KadDHT): Promise<void> {
+    this.#toldAtSize = routingTableSize(dht)
     const keys = [...this.#keys.values()]
     const worker = async (): Promise<void> => {
       for (let key = keys.pop(); key !== undefined; key = keys.pop()) {
         if (this.#keys.has(key.toString())) await this.#tell(key, AbortSignal.timeout(PROVIDE_TIMEOUT_MS))
       }
     }
-    for (let i = 0; i < PROVIDE_CONCURRENCY; i++) void worker()
+    await Promise.all(Array.from({ length: PROVIDE_CONCURRENCY }, () => worker()))
   }
 
   #until(signal: AbortSignal): AbortSignal {
     const until = AbortSignal.any([signal, this.#stopping.signal])
     setMaxListeners(0, until)
     return until
+  }
+}
+
+/** Waits for somebody to ask. @throws the signal's reason */
+async function firstPeer(dht: KadDHT, signal: AbortSignal): Promise<void> {
+  if (!isKadNode(dht) || dht.routingTable.size > 0) return
+  signal.throwIfAborted()
+  const { promise, resolve, reject } = Promise.withResolvers<void>()
+  const onAbort = () => reject(signal.reason as Error)
+  const onPeer = () => resolve()
+  dht.routingTable.addEventListener('peer:add', onPeer)
+  signal.addEventListener('abort', onAbort)
+  try {
+    await promise
+  } finally {
+    dht.routingTable.removeEventListener('peer:add', onPeer)
+    signal.removeEventListener('abort', onAbort)
   }
 }
 

@@ -1,5 +1,11 @@
 import { describe, expect, it, onTestFinished, vi } from 'vitest'
-import { CANDIDATE_TIMEOUT_MS, SETTLE_MS, TRUSTED_MS } from '../../src/discovery/constants.ts'
+import {
+  CANDIDATE_TIMEOUT_MS,
+  CATALOGUE_TABLE_PEERS,
+  JOIN_JITTER_MS,
+  SETTLE_MS,
+  TRUSTED_MS
+} from '../../src/discovery/constants.ts'
 import { all, never, TestMesh, until } from './mesh.ts'
 import { signed } from './records.ts'
 
@@ -57,12 +63,15 @@ describe('sources', () => {
     { id: 'a glob in one name space', name: 'db.*' }
   ])('asks the providers that the DHT names for $id', async ({ name }) => {
     const mesh = new TestMesh()
+    mesh.routingTable = CATALOGUE_TABLE_PEERS + 1
     const [a, b] = [await mesh.node(), await mesh.node()]
+    for (const node of [a, b]) {
+      mesh.link(
+        node,
+        mesh.stranger(() => ({ records: [], more: false, hints: [] }))
+      )
+    }
     const agent = await b.offer('sql', ['db.query'])
-    mesh.link(
-      a,
-      mesh.stranger(() => ({ records: [], more: false, hints: [] }))
-    )
     const results = a.discovery.find({ name })
     expect(await all(results)).toMatchObject([{ agent, source: 'dht' }])
     expect(await results.summary).toEqual({ complete: true, count: 1 })
@@ -206,6 +215,7 @@ describe('the end', () => {
   it('is not complete when a walk through the DHT was cut', async () => {
     const mesh = new TestMesh()
     mesh.walk = () => Promise.resolve(false)
+    mesh.routingTable = CATALOGUE_TABLE_PEERS + 1
     const a = await mesh.node()
     mesh.stranger(never)
     mesh.link(
@@ -258,7 +268,7 @@ describe('peers that do not answer', () => {
     const results = a.discovery.find({ name: 'read' })[Symbol.asyncIterator]()
     expect(await results.next()).toMatchObject({ value: { peer: b.id } })
     const end = results.next()
-    await vi.advanceTimersByTimeAsync(CANDIDATE_TIMEOUT_MS)
+    await vi.advanceTimersByTimeAsync(CANDIDATE_TIMEOUT_MS + JOIN_JITTER_MS)
     expect(await end).toMatchObject({ done: true })
   })
 

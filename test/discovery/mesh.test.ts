@@ -1,5 +1,6 @@
 import { expect, it, onTestFinished } from 'vitest'
 import { createAuth } from '../../src/auth/index.ts'
+import { CATALOGUE_TOPIC } from '../../src/discovery/constants.ts'
 import { createDiscovery, type Discovery } from '../../src/discovery/index.ts'
 import type { Emit, MeshEventName } from '../../src/events.ts'
 import { createIdentity } from '../../src/identity/index.ts'
@@ -61,8 +62,9 @@ async function startNode(bootstrap: readonly string[] = []): Promise<RealNode> {
   }
 }
 
-const everybody = (nodes: readonly RealNode[]) =>
-  until(() => nodes.every(({ network }) => network.peers().length === nodes.length - 1))
+/** Each is connected to somebody and hears of what is on the topics there. */
+const joined = (nodes: readonly RealNode[]) =>
+  until(() => nodes.every(({ network }) => network.gossip.members(CATALOGUE_TOPIC).length > 0))
 
 async function startMesh(size: number): Promise<RealNode[]> {
   const first = await startNode()
@@ -73,12 +75,16 @@ async function startMesh(size: number): Promise<RealNode[]> {
 it('finds every agent of a mesh of eight from each of its nodes', { timeout: 60_000 }, async () => {
   const nodes = await startMesh(8)
   const agents = await Promise.all(nodes.map((node, i) => node.offer(`agent-${i}`, [`db.query${i}`, 'echo'])))
-  await everybody(nodes)
+  await joined(nodes)
   for (const { discovery } of nodes) {
-    const results = discovery.find({ name: 'echo' })
-    const found = await all(results)
-    expect(found.map(({ agent }) => agent).sort()).toEqual([...agents].sort())
-    expect(await results.summary).toEqual({ complete: true, count: 8 })
+    const find = async () => {
+      const results = discovery.find({ name: 'echo' })
+      const found = (await all(results)).map(({ agent }) => agent).sort()
+      return { found, ...(await results.summary) }
+    }
+    // Who has just heard something new doesn't say yet that it knows everything.
+    const found = [...agents].sort()
+    await expect.poll(find, { timeout: 20_000 }).toEqual({ found, complete: true, count: 8 })
   }
   for (const { discovery } of nodes) expect(await all(discovery.find({ name: 'db.*' }))).toHaveLength(8)
 })
@@ -86,7 +92,7 @@ it('finds every agent of a mesh of eight from each of its nodes', { timeout: 60_
 it('tells a watch of what comes, changes and goes, over real topics', { timeout: 60_000 }, async () => {
   const [a, b, c] = await startMesh(3)
   if (a === undefined || b === undefined || c === undefined) throw new Error('three nodes')
-  await everybody([a, b, c])
+  await joined([a, b, c])
   const { signal } = new AbortController()
   const changes = c.discovery.watch({ name: 'db.*', signal })[Symbol.asyncIterator]()
   const next = async () => {

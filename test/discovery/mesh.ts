@@ -34,6 +34,8 @@ export class TestMesh {
   readonly heard: { topic: string; author: string; receiver: string; verdict: TopicVerdict; text: string }[] = []
   readonly requests: { from: string; to: string; body: Record<string, unknown> }[] = []
   nowMs = NOW
+  /** Peers in everybody's routing table; default all. */
+  routingTable: number | undefined
   /** What a walk through the DHT does beside naming providers. */
   walk: (signal: AbortSignal) => Promise<boolean> = () => Promise.resolve(true)
 
@@ -231,7 +233,12 @@ function fakeNetwork(node: TestNode): Network {
     openStream: unused,
     handle: unused,
     setName: () => {},
-    status: () => ({ addresses: [], lan: 'off', connections: node.connected.size, routingTable: mesh.nodes.size - 1 }),
+    status: () => ({
+      addresses: [],
+      lan: 'off',
+      connections: node.connected.size,
+      routingTable: mesh.routingTable ?? mesh.nodes.size - 1
+    }),
     peers: () =>
       [...node.connected].map((peer) => ({
         peer,
@@ -240,6 +247,8 @@ function fakeNetwork(node: TestNode): Network {
         connectedAt: ''
       })),
     isConnected: (peer) => node.connected.has(peer),
+    addressesOf: () => [],
+    learn: () => Promise.resolve(),
     gossip,
     providers
   }

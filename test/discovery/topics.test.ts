@@ -1,11 +1,14 @@
-import { describe, expect, it } from 'vitest'
+import { describe, expect, it, onTestFinished, vi } from 'vitest'
 import {
   ANNOUNCE_BURST,
   ANNOUNCE_INTERVAL_MS,
+  CATALOGUE_TABLE_PEERS,
   CATALOGUE_TOPIC,
+  LAZY_PROVIDE_MS,
   MAX_PEER_HINTS,
   MAX_TOPICS,
-  RECEIVE_FACTOR
+  RECEIVE_FACTOR,
+  UPKEEP_MS
 } from '../../src/discovery/constants.ts'
 import { createIdentity } from '../../src/identity/index.ts'
 import { all, TestMesh, type TestNode, until } from './mesh.ts'
@@ -207,21 +210,24 @@ describe('listening', () => {
 
   it('never yields a hint whose owner does not confirm it', async () => {
     const { mesh, a } = await pair()
-    const liar = mesh.stranger(() => ({ records: [], more: false }))
+    const liar = mesh.stranger(() => ({ records: [], more: false, hints: [] }))
     mesh.gossip(liar.id, CATALOGUE_TOPIC, announcement())
     mesh.gossip(author, CATALOGUE_TOPIC, announcement())
     const results = a.discovery.find({ name: 'read' })
     expect(await all(results)).toEqual([])
     expect((await results.summary).complete).toBe(true)
-    expect(mesh.requests.filter(({ to }) => to === liar.id)).toHaveLength(1)
+    const asked = mesh.requests.filter(({ to, body }) => to === liar.id && JSON.stringify(body).includes('read'))
+    expect(asked).toHaveLength(1)
   })
 })
 
 describe('the provider keys', () => {
   it('are one per name and one per name space, at most 64', async () => {
     const { mesh, a } = await pair()
+    mesh.routingTable = CATALOGUE_TABLE_PEERS + 1
     await a.offer('sql', ['db.query', 'db.tables', 'echo'])
     // db.query, db.tables, echo; db.*, echo.*
+    await until(() => mesh.providers.size >= 5)
     expect(mesh.providers.size).toBe(5)
     await a.offer(
       'many',
@@ -231,5 +237,19 @@ describe('the provider keys', () => {
     await until(() => provided() >= 64)
     await a.offer('more', ['one-more'])
     expect(provided()).toBe(64)
+  })
+
+  it('have time as long as the catalogue covers the mesh, and then come one after the other', async () => {
+    vi.useFakeTimers({ toFake: ['setInterval', 'clearInterval'] })
+    onTestFinished(() => void vi.useRealTimers())
+    const { mesh, a } = await pair()
+    await a.offer('sql', ['db.query'])
+    await vi.advanceTimersByTimeAsync(UPKEEP_MS)
+    expect(mesh.providers.size).toBe(0)
+    mesh.nowMs += 1.5 * LAZY_PROVIDE_MS
+    await vi.advanceTimersByTimeAsync(UPKEEP_MS)
+    expect(mesh.providers.size).toBe(1)
+    await vi.advanceTimersByTimeAsync(UPKEEP_MS)
+    expect(mesh.providers.size).toBe(2)
   })
 })

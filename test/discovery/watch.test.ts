@@ -1,4 +1,5 @@
 import { describe, expect, it } from 'vitest'
+import { CATALOGUE_TABLE_PEERS } from '../../src/discovery/constants.ts'
 import type { Change } from '../../src/discovery/index.ts'
 import { all, TestMesh, type TestNode, until } from './mesh.ts'
 
@@ -82,11 +83,14 @@ describe('watch', () => {
   it('looks in the DHT for those that nobody tells of', async () => {
     const mesh = new TestMesh()
     const [a, b] = [await mesh.node(), await mesh.node()]
+    mesh.routingTable = CATALOGUE_TABLE_PEERS + 1
+    for (const node of [a, b]) {
+      mesh.link(
+        node,
+        mesh.stranger(() => ({ records: [], more: false, hints: [] }))
+      )
+    }
     await b.offer('sql', ['db.query'])
-    mesh.link(
-      a,
-      mesh.stranger(() => ({ records: [], more: false, hints: [] }))
-    )
     const watch = watching(a, { name: 'db.query' })
     expect(await watch.next()).toBe('added db.query@1.0.0 dht')
     await watch.changes.return?.()

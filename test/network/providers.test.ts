@@ -16,6 +16,11 @@ describe('providers', () => {
     const cid = await key('tool/db.query')
     await Promise.all(nodes.slice(0, 2).map(({ network }) => network.providers.provide(cid, soon())))
     const expected = nodes.slice(0, 2).map(({ id }) => id)
+    // What is put isn't acknowledged.
+    for (const node of nodes) {
+      const others = expected.filter((provider) => provider !== node.id).length
+      await expect.poll(async () => (await search(node, cid)).found.length).toBe(others)
+    }
     for (const { id, network } of nodes) {
       const found: string[] = []
       const ends: boolean[] = []
@@ -91,7 +96,8 @@ describe('providers', () => {
   it('of an earlier run are forgotten, others are kept', async () => {
     const datastore = new MemoryDatastore()
     const a = await startNode({}, { datastore })
-    await a.network.providers.provide(await key('killed'), soon(20))
+    await a.network.connect((await startNode()).address())
+    await a.network.providers.provide(await key('killed'), soon())
     expect(await providerKeys(datastore)).toEqual([expect.stringMatching(new RegExp(`/${a.id}$`))])
     await forgetOwnProviders(datastore, 'somebody else')
     expect(await providerKeys(datastore)).toHaveLength(1)
@@ -101,7 +107,14 @@ describe('providers', () => {
 
   it('without an address are left out of the answer, and so is what is beyond 20', async () => {
     const ids = (await Promise.all(Array.from({ length: 30 }, () => makeNode()))).map(({ identity }) => identity.peerId)
-    const dht = { routingTable: new EventTarget(), providers: { getProviders: async () => ids } }
+    const routingTableRefresh = { refreshInterval: 300_000 }
+    const onPeerConnect = async () => {}
+    const dht = {
+      routingTable: new EventTarget(),
+      routingTableRefresh,
+      onPeerConnect,
+      providers: { getProviders: async () => ids }
+    }
     const unknown = ids[0]
     const peerStore = { has: async (peer: unknown) => peer !== unknown }
     guardProviders(dht as never, peerStore as never, Math.random)
