@@ -119,7 +119,7 @@ interface MeshNodeInit {
   readonly rooms: Rooms
   readonly name: string
   readonly home: string | undefined
-  /** What is open in the home; closed last. */
+  /** Stops the rooms and closes the home. */
   readonly resources: AsyncDisposableStack
 }
 
@@ -181,21 +181,9 @@ class MeshNode implements Node {
   }
 
   stop(): Promise<void> {
-    this.#stopping ??= this.#stop()
-    return this.#stopping
-  }
-
-  async #stop(): Promise<void> {
-    const { discovery, host, network, rpc } = this.#rooms
     clearInterval(this.#renewal)
-    try {
-      await discovery.stop()
-      await rpc.stop()
-      await host.stop()
-      await network.stop()
-    } finally {
-      await this.#resources.disposeAsync()
-    }
+    this.#stopping ??= this.#resources.disposeAsync()
+    return this.#stopping
   }
 
   status(): NodeStatus {

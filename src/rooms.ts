@@ -80,6 +80,8 @@ export async function openRooms(
     log
   })
   const calls = createCalls({ self: identity.id, registry, host, policy, rpc, discovery, schemas, emit })
+  // The last goes first: records are withdrawn while there is a network to tell it to
+  for (const room of [network, host, rpc, discovery]) resources.defer(() => room.stop())
   const agents = createAgents({ self: identity.id, registry, host, policy })
   return {
     identity,
