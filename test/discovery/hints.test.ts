@@ -8,7 +8,7 @@ import {
   MAX_HINTS,
   MAX_PEER_HINTS
 } from '../../src/discovery/constants.ts'
-import { announceOf, createHints, hinted, hintOf } from '../../src/discovery/hints.ts'
+import { announceOf, createHints, hintAddresses, hinted, hintOf } from '../../src/discovery/hints.ts'
 import { hintMatches } from '../../src/discovery/match.ts'
 import type { Hint } from '../../src/discovery/messages.ts'
 import {
@@ -67,6 +67,20 @@ describe('names', () => {
 })
 
 describe('a hint', () => {
+  it('says where its node listens, loopback last, the second address only if all names fit', () => {
+    const listening = ['/ip4/127.0.0.1/tcp/4001', '/ip4/192.168.1.20/tcp/4002/ws', '/ip4/192.168.1.20/tcp/4001']
+    const addresses = hintAddresses(listening.map((address) => `${address}/p2p/${author}`))
+    expect(addresses).toEqual([listening[2], listening[1], listening[0]])
+    const few = hintOf(unsigned({ capabilities: [tool('read')] }), addresses)
+    expect(few.addrs).toEqual(addresses.slice(0, 2))
+    const many = hintOf(unsigned({ capabilities: Array.from({ length: 40 }, (_, i) => tool(`tool-${i}`)) }), addresses)
+    expect(many).toMatchObject({ addrs: addresses.slice(0, 1), more: true })
+    expect(Buffer.byteLength(canonicalJson(announceOf(many)))).toBeLessThanOrEqual(MAX_HINT_BYTES)
+    const hints = createHints({ now: () => NOW })
+    hints.put({ hint: hint({ addrs: ['/memory/a'] }), giver: author })
+    expect(hints.addressesOf(author)).toEqual(['/memory/a'])
+  })
+
   it('of any record fits a gossip message, is valid, and says when it leaves something out', () => {
     const names = fc.uniqueArray(fc.stringMatching(/^[A-Za-z0-9_][A-Za-z0-9_./-]{0,127}$/), { maxLength: 40 })
     const version = fc.constantFrom('1.0.0', '2.1.3-beta.1', '10.20.30')
