@@ -26,7 +26,7 @@ const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
   rooms: [...ROOMS, 'home', 'agents'],
   node: [...ROOMS, 'home', 'config', 'agents', 'rooms'],
   index: [...ROOMS, 'config', 'agents', 'node'],
-  gateway: ['errors', 'index'],
+  gateway: ['errors', 'wire', 'index'],
   cli: ['errors', 'home', 'index', 'gateway']
 }
 

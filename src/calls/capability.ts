@@ -36,6 +36,6 @@ export function pickCapability(
 
 export function noCapability(agent: string, name: string, kind = 'capability'): MeshError {
   return new MeshError('NOT_FOUND', `agent ${agent} has no ${kind} ${name}`, {
-    hint: 'see what it offers with: pryx-mesh agents show'
+    hint: 'see what it offers with: pryx-mesh agents show AGENT'
   })
 }

@@ -78,7 +78,7 @@ function refuse(code: 'INVALID_INPUT' | 'INVALID_OUTPUT', failures: Outcome): vo
   throw new MeshError(code, `the ${code === 'INVALID_INPUT' ? 'input' : 'output'} doesn't fit its schema${what}`, {
     hint:
       code === 'INVALID_INPUT'
-        ? 'see the input schema with: pryx-mesh agents show'
+        ? 'see the input schema with: pryx-mesh agents show AGENT'
         : 'the agent has a defect: tell its owner',
     data: { failures }
   })

@@ -72,13 +72,13 @@ function peersNamed(alias: string, { self, name, network }: TargetComponents): s
 function one(text: string, peers: readonly string[], agent: string): AgentAddress {
   const [peer, ...rest] = new Set(peers)
   if (peer === undefined) {
-    throw new MeshError('NOT_FOUND', `nobody in reach is known to have ${text}`, {
+    throw new MeshError('NOT_FOUND', `nobody in reach is known to have ${text.slice(0, 160)}`, {
       hint: 'look for it with: pryx-mesh find; a peer that is not connected yet: pryx-mesh connect MULTIADDR'
     })
   }
   if (rest.length === 0) return { peer, agent }
   const candidates = [peer, ...rest].slice(0, 8).map((each) => `${each}/${agent}`)
-  throw new MeshError('AMBIGUOUS', `${text} fits ${rest.length + 1} agents`, {
+  throw new MeshError('AMBIGUOUS', `${text.slice(0, 160)} fits ${rest.length + 1} agents`, {
     hint: `use one of ${candidates.join(', ')}`
   })
 }

@@ -2,6 +2,7 @@ import type { HttpBindings } from '@hono/node-server'
 import { type Context, Hono } from 'hono'
 import { MeshError } from '../errors.ts'
 import type { CallOptions, LocalAgent, Node } from '../index.ts'
+import { parseJson } from '../wire/index.ts'
 import { DEFAULT_CALL_TIMEOUT_MS, MAX_BODY_BYTES } from './constants.ts'
 import type { ControlInit } from './control.ts'
 import { HTTP_STATUS } from './errors.ts'
@@ -156,9 +157,10 @@ async function body({ req }: Context): Promise<unknown> {
     chunks.push(chunk)
   }
   try {
-    return JSON.parse(Buffer.concat(chunks).toString())
+    // With the rules for what comes from peers: its input goes to agents as theirs does
+    return parseJson(Buffer.concat(chunks))
   } catch (err) {
-    throw new MeshError('INVALID_ARGUMENT', 'the body is not JSON', { cause: err })
+    throw new MeshError('INVALID_ARGUMENT', `the body is not usable: ${MeshError.from(err).message}`, { cause: err })
   }
 }
 

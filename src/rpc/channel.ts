@@ -11,7 +11,7 @@ import {
 } from './constants.ts'
 import { checkTimeout, createDeadlines, type Deadlines } from './deadlines.ts'
 import type { Protocol, RequestOptions } from './index.ts'
-import { type Frame, idOfBrokenFrame, isFrame } from './messages.ts'
+import { type ErrorFrame, type Frame, idOfBrokenFrame, isFrame } from './messages.ts'
 
 /** What becomes of a request's answer. One of `end` and `fail` is called, once, and nothing after it. */
 export interface Reply {
@@ -190,7 +190,7 @@ export class Channel {
         break
       case 'error':
         this.#settle(pending)
-        pending.reply.fail(MeshError.fromBody(frame.error))
+        pending.reply.fail(toldBy(frame.error))
         break
       case 'request':
       case 'cancel':
@@ -302,6 +302,11 @@ class Pending implements AskedRequest {
     this.#channel.drop(this)
     this.reply.fail(reason)
   }
+}
+
+/** A peer's advice on what to do next is left out: this node would give it as its own. */
+function toldBy({ code, message, data }: ErrorFrame['error']): MeshError {
+  return MeshError.fromBody({ code, message, data })
 }
 
 /** @param timeoutMs unset for the protocol's own, which the other side knows */

@@ -54,6 +54,7 @@ export const frame = z.discriminatedUnion('t', [
 ])
 export type Frame = z.infer<typeof frame>
 export type RequestFrame = z.infer<typeof requestFrame>
+export type ErrorFrame = z.infer<typeof errorFrame>
 
 /** True exactly when {@link frame} accepts the value; by hand, because Zod takes a good part of what a call may cost. */
 export function isFrame(value: unknown): value is Frame {

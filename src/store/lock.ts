@@ -1,3 +1,4 @@
+import { chmodSync } from 'node:fs'
 import { join } from 'node:path'
 import { DatabaseSync } from 'node:sqlite'
 import { MeshError } from '../errors.ts'
@@ -49,7 +50,9 @@ function take(db: DatabaseSync): void {
 
 function open(file: string, home: string): DatabaseSync {
   try {
-    return new DatabaseSync(file, { timeout: 0 })
+    const db = new DatabaseSync(file, { timeout: 0 })
+    chmodSync(file, 0o600)
+    return db
   } catch (err) {
     throw ioError(err, home)
   }
