@@ -31,3 +31,6 @@ export const MAX_CHANNELS_PER_PEER = 4
  * ones are made. With their length prefixes just below MAX_BATCH_BYTES: more would leave in two writes, a large and a tiny one.
  */
 export const BURST_BYTES = 60 * 1024
+
+/** Breaches of the protocol that a connection survives, less one: an honest peer makes none, one of another version a few. */
+export const MAX_VIOLATIONS = 8

@@ -1,7 +1,7 @@
 import type { Connection, Stream } from '@libp2p/interface'
 import { MeshError } from '../errors.ts'
 import { Channel } from './channel.ts'
-import { MAX_CHANNELS_PER_PEER } from './constants.ts'
+import { MAX_CHANNELS_PER_PEER, MAX_VIOLATIONS } from './constants.ts'
 import type { Endpoint, Protocol, RequestOptions, Rpc, RpcComponents } from './index.ts'
 import { collectReply, ItemReader } from './replies.ts'
 import { type Load, ServedChannel } from './served-channel.ts'
@@ -23,6 +23,7 @@ class ChannelRpc implements Rpc {
   /** Protocol id → peer → channel. */
   readonly #channels = new Map<string, Map<string, Channel>>()
   readonly #served = new Set<ServedChannel>()
+  readonly #violations = new WeakMap<Connection, number>()
   #isStopped = false
 
   constructor(components: RpcComponents) {
@@ -81,6 +82,14 @@ class ChannelRpc implements Rpc {
     return channel
   }
 
+  /** Each breach costs its stream; the last that is borne costs the connection, and so a handshake for the next. */
+  #violated(connection: Connection, peer: string, reason: string): void {
+    const count = (this.#violations.get(connection) ?? 0) + 1
+    this.#violations.set(connection, count)
+    this.#components.onViolation?.(peer, reason)
+    if (count >= MAX_VIOLATIONS) connection.abort(new Error('the peer broke the protocol too often'))
+  }
+
   #serve(endpoint: Endpoint, guests: Map<string, Guest>, inbound: { stream: Stream; connection: Connection }): void {
     const { stream, connection } = inbound
     if (this.#isStopped) {
@@ -95,7 +104,7 @@ class ChannelRpc implements Rpc {
       caller,
       load: guest,
       now: this.#now,
-      onViolation: this.#components.onViolation ?? (() => {}),
+      onViolation: (peer, reason) => this.#violated(connection, peer, reason),
       onDefect: this.#components.onDefect ?? (() => {}),
       onClose: (closed) => {
         this.#served.delete(closed)

@@ -6,6 +6,7 @@ import {
   INITIAL_CREDIT_BYTES,
   MAX_CHANNELS_PER_PEER,
   MAX_IDLE_BEATS,
+  MAX_VIOLATIONS,
   type RequestContext
 } from '../../src/rpc/index.ts'
 import { encodeFrame, FrameDecoder } from '../../src/wire/index.ts'
@@ -46,6 +47,22 @@ async function startWild() {
 
 const request = (id: number, body: unknown = null) => JSON.stringify({ t: 'request', id, body })
 const failed = (id: number, code: string) => ({ t: 'error', id, error: expect.objectContaining({ code }) })
+
+describe('a peer that breaks the protocol again and again', () => {
+  it('loses its connection with the last breach that is borne', async () => {
+    const { answerer, connection, open, peer } = await startWild()
+    peer.send('no JSON')
+    await peer.closed
+    for (let count = 1; count < MAX_VIOLATIONS; count += 1) {
+      expect(connection.status).toBe('open')
+      const next = await open()
+      next.send('no JSON')
+      await next.closed
+    }
+    await until(() => connection.status !== 'open')
+    expect(answerer.violations).toHaveLength(MAX_VIOLATIONS)
+  })
+})
 
 describe('a frame that breaks the rules', () => {
   it.each([
@@ -123,7 +140,7 @@ describe('a frame that breaks the rules', () => {
   })
 
   it('never does more than end its channel, whatever the bytes are', async () => {
-    const { asker, answerer, open } = await startWild()
+    const { asker, answerer } = await startWild()
     const piece = fc.oneof(
       fc.uint8Array({ maxLength: 200 }),
       fc.json({ maxDepth: 3 }).map((text) => encodeFrame(text)),
@@ -138,11 +155,15 @@ describe('a frame that breaks the rules', () => {
     )
     await fc.assert(
       fc.asyncProperty(fc.array(piece, { maxLength: 12 }), async (pieces) => {
-        const peer = await open()
+        // A connection of its own, for a breach counts against its connection
+        const connection = await asker.libp2p.dial(answerer.libp2p.getMultiaddrs(), { force: true })
+        const peer = wildPeer(await connection.newStream(ECHO.id))
         for (const bytes of pieces) if (peer.stream.writeStatus === 'writable') peer.stream.send(bytes)
         if (peer.stream.status === 'open') await peer.stream.close().catch(() => {})
         await peer.closed
+        expect(connection.status).toBe('open')
         expect(await asker.rpc.request(answerer.id, ECHO, 'on')).toBe('on')
+        await connection.close()
       }),
       { numRuns: 60 }
     )
