@@ -22,8 +22,8 @@ export function createCalls(components: CallsComponents): Calls {
     if (pending !== undefined) await pending
     const result = await rpc.request(target.peer, CALL, body, options)
     if (!checks.streaming) return checkOutput(checks, result)
-    for (const item of Array.isArray(result) ? result : [result])
-      await checkOutput({ ...checks, streaming: false }, item)
+    const check = itemCheck(checks)
+    for (const item of Array.isArray(result) ? result : [result]) await check?.(item)
     return result
   }
 

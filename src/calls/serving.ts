@@ -90,7 +90,7 @@ export function createServing(components: ServingComponents): Endpoint {
   return { protocol: CALL, handle }
 }
 
-/** Tells requests apart that may go different ways. A body of the wrong shape gets a key that no route has: names have no line breaks. */
+/** Tells requests apart that may go different ways. Whatever two requests share a key also share its route, policy and all. */
 function routeKey(body: unknown): string {
   const { agent, capability, kind, version } = (body ?? {}) as Partial<Record<keyof CallRequest, unknown>>
   return `${keyPart(agent)} ${keyPart(capability)} ${keyPart(kind)} ${keyPart(version)}`

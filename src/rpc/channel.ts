@@ -1,6 +1,6 @@
 import type { Connection, Stream } from '@libp2p/interface'
 import { abortError, MeshError } from '../errors.ts'
-import { FrameStream, parseJson } from '../wire/index.ts'
+import { FrameStream } from '../wire/index.ts'
 import {
   CREDIT_STEP_BYTES,
   HEARTBEAT_MS,
@@ -11,7 +11,7 @@ import {
 } from './constants.ts'
 import { checkTimeout, createDeadlines, type Deadlines } from './deadlines.ts'
 import type { Protocol, RequestOptions } from './index.ts'
-import { type ErrorFrame, type Frame, idOfBrokenFrame, isFrame } from './messages.ts'
+import { type ErrorFrame, type Frame, idOfBrokenFrame, readFrame } from './messages.ts'
 
 /** What becomes of a request's answer. One of `end` and `fail` is called, once, and nothing after it. */
 export interface Reply {
@@ -161,15 +161,11 @@ export class Channel {
 
   #onFrame(payload: Buffer): void {
     this.#heard = true
-    let frame: unknown
+    let frame: Frame
     try {
-      frame = parseJson(payload)
+      frame = readFrame(payload)
     } catch (err) {
       this.#refuse(payload, MeshError.from(err))
-      return
-    }
-    if (!isFrame(frame)) {
-      this.#refuse(payload, new MeshError('INVALID_MESSAGE', 'the peer sent a frame that breaks its schema'))
       return
     }
     if (frame.t === 'pong') return

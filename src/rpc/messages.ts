@@ -1,4 +1,6 @@
 import { z } from 'zod'
+import { MeshError } from '../errors.ts'
+import { parseJson } from '../wire/index.ts'
 import { MAX_TIMEOUT_MS } from './constants.ts'
 
 const id = z.int().min(1)
@@ -55,6 +57,13 @@ export const frame = z.discriminatedUnion('t', [
 export type Frame = z.infer<typeof frame>
 export type RequestFrame = z.infer<typeof requestFrame>
 export type ErrorFrame = z.infer<typeof errorFrame>
+
+/** Reads one frame. @throws {MeshError} INVALID_MESSAGE */
+export function readFrame(payload: Uint8Array): Frame {
+  const value = parseJson(payload)
+  if (isFrame(value)) return value
+  throw new MeshError('INVALID_MESSAGE', 'a frame breaks its schema')
+}
 
 /** True exactly when {@link frame} accepts the value; by hand, because Zod takes a good part of what a call may cost. */
 export function isFrame(value: unknown): value is Frame {

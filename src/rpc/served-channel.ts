@@ -2,11 +2,11 @@ import { setImmediate as nextTurn } from 'node:timers/promises'
 import type { Stream } from '@libp2p/interface'
 import type { Caller } from '../auth/index.ts'
 import { MeshError } from '../errors.ts'
-import { FrameStream, parseJson } from '../wire/index.ts'
+import { FrameStream } from '../wire/index.ts'
 import { BURST_BYTES, INITIAL_CREDIT_BYTES } from './constants.ts'
 import { createDeadlines, type Deadlines } from './deadlines.ts'
 import type { Endpoint } from './index.ts'
-import { idOfBrokenFrame, isFrame, type RequestFrame } from './messages.ts'
+import { type Frame, idOfBrokenFrame, type RequestFrame, readFrame } from './messages.ts'
 import { discard, isAsyncIterable, isPromise, RunningRequest } from './running-request.ts'
 
 /** What a peer has running at one endpoint, over all its channels. */
@@ -68,15 +68,11 @@ export class ServedChannel {
   }
 
   #onFrame(payload: Buffer): void {
-    let frame: unknown
+    let frame: Frame
     try {
-      frame = parseJson(payload)
+      frame = readFrame(payload)
     } catch (err) {
       this.#refuse(payload, MeshError.from(err))
-      return
-    }
-    if (!isFrame(frame)) {
-      this.#refuse(payload, new MeshError('INVALID_MESSAGE', 'a frame breaks its schema'))
       return
     }
     switch (frame.t) {
