@@ -5,7 +5,7 @@ import { MAX_CAPABILITIES } from '../registry/constants.ts'
 import type { AgentDescription, CapabilityDefinition } from '../registry/index.ts'
 import { agentRecord, type CapabilityKind, capability } from '../registry/messages.ts'
 import type { AgentConnection, Driver, InvokeContext } from './index.ts'
-import { problems } from './problems.ts'
+import { parseConfig } from './parse-config.ts'
 
 /** What the `function` driver is configured with: an agent that is functions of this process. */
 export interface FunctionAgent {
@@ -29,13 +29,12 @@ export const functionDriver: Driver = {
  * @throws {MeshError} INVALID_ARGUMENT naming each field that is wrong
  */
 export function parseFunctionAgent(value: unknown, subject: string): FunctionAgent {
-  const parsed = functionAgent.safeParse(value)
-  if (!parsed.success) throw new MeshError('INVALID_ARGUMENT', `${subject} is not valid: ${problems(parsed.error)}`)
-  const { capabilities } = parsed.data
+  const agent = parseConfig(functionAgent, value, subject)
+  const { capabilities } = agent
   const ids = capabilities.map(({ kind, name }) => `${kind ?? 'tool'} ${name}`)
   const twice = ids.find((id, index) => ids.indexOf(id) !== index)
   if (twice !== undefined) throw new MeshError('INVALID_ARGUMENT', `${subject} offers the ${twice} twice`)
-  return parsed.data as FunctionAgent // Zod writes optional fields as `T | undefined`.
+  return agent as FunctionAgent // Zod writes optional fields as `T | undefined`.
 }
 
 export function connectFunctions(agent: FunctionAgent): AgentConnection {

@@ -1,19 +1,11 @@
 import { z } from 'zod'
-import { MeshError } from '../errors.ts'
 import type { Driver } from './index.ts'
-import { problems } from './problems.ts'
+import { parseConfig } from './parse-config.ts'
 
 /** The agent is an MCP server that somebody else runs, at a URL. */
 export const mcpHttpDriver: Driver = {
   kind: 'mcp-http',
-  parse(config) {
-    const parsed = httpConfig.safeParse(config)
-    if (parsed.success) return parsed.data
-    throw new MeshError(
-      'INVALID_ARGUMENT',
-      `the configuration of an mcp-http agent is not valid: ${problems(parsed.error)}`
-    )
-  },
+  parse: (config) => parseConfig(httpConfig, config, 'the configuration of an mcp-http agent'),
   async connect(config, context) {
     const { url, headers } = httpConfig.parse(config)
     // Only nodes with such agents pay for the SDK.

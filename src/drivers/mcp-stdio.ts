@@ -1,19 +1,11 @@
 import { z } from 'zod'
-import { MeshError } from '../errors.ts'
 import type { Driver } from './index.ts'
-import { problems } from './problems.ts'
+import { parseConfig } from './parse-config.ts'
 
 /** The agent is an MCP server that this node starts and talks to over its stdin and stdout. */
 export const mcpStdioDriver: Driver = {
   kind: 'mcp-stdio',
-  parse(config) {
-    const parsed = stdioConfig.safeParse(config)
-    if (parsed.success) return parsed.data
-    throw new MeshError(
-      'INVALID_ARGUMENT',
-      `the configuration of an mcp-stdio agent is not valid: ${problems(parsed.error)}`
-    )
-  },
+  parse: (config) => parseConfig(stdioConfig, config, 'the configuration of an mcp-stdio agent'),
   async connect(config, context) {
     const { command, args, cwd, env } = stdioConfig.parse(config)
     // Only nodes with such agents pay for the SDK.

@@ -5,19 +5,12 @@ import { z } from 'zod'
 import { abortable, MeshError } from '../errors.ts'
 import { connectFunctions, parseFunctionAgent } from './function.ts'
 import type { Driver } from './index.ts'
-import { problems } from './problems.ts'
+import { parseConfig } from './parse-config.ts'
 
 /** The agent is what a file exports, as `default` or as `agent`. A changed file is read anew; what it imports is not. */
 export const moduleDriver: Driver = {
   kind: 'module',
-  parse(config) {
-    const parsed = moduleConfig.safeParse(config)
-    if (parsed.success) return parsed.data
-    throw new MeshError(
-      'INVALID_ARGUMENT',
-      `the configuration of a module agent is not valid: ${problems(parsed.error)}`
-    )
-  },
+  parse: (config) => parseConfig(moduleConfig, config, 'the configuration of a module agent'),
   async connect(config, { signal }) {
     const { file } = moduleConfig.parse(config)
     const exported = await abortable(load(file), signal)
