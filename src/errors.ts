@@ -25,7 +25,17 @@ const ERRORS = {
     retryable: false,
     text: 'no common protocol version, or no capability in the asked version range'
   },
+  UNAUTHENTICATED: {
+    retryable: false,
+    text: 'a credential is not accepted: forged, expired, revoked, replayed, or bound to another peer'
+  },
   FORBIDDEN: { retryable: false, text: "the owner's policy denies it" },
+  PERMISSION_PENDING: { retryable: true, text: 'the owner has been asked; `data` has the id to wait for' },
+  LIMIT_EXCEEDED: { retryable: true, text: 'a limit that the owner has set is used up; nothing was started' },
+  DEFINITION_CHANGED: {
+    retryable: false,
+    text: 'the remote capability is not defined as it was when it was first used, and waits to be approved again'
+  },
   NOT_FOUND: { retryable: false, text: 'there is no such agent, capability or peer' },
   AMBIGUOUS: { retryable: false, text: 'the short name fits more than one agent or capability' },
   ALREADY_EXISTS: { retryable: false, text: 'the name is taken' },

@@ -17,6 +17,8 @@ export interface Home {
   readonly cache: string
   readonly socket: string
   readonly audit: string
+  /** What secrets in the database are sealed with. */
+  readonly secretsKey: string
 }
 
 /**
@@ -53,6 +55,7 @@ export function homeAt(path: string): Home {
     policy: join(path, 'policy.json'),
     database: join(path, 'mesh.db'),
     cache: join(path, 'cache.db'),
-    audit: join(path, 'audit.log')
+    audit: join(path, 'audit.log'),
+    secretsKey: join(path, 'secrets.key')
   }
 }

@@ -1,17 +1,25 @@
-import { readFileSync } from 'node:fs'
 import { hostname } from 'node:os'
 import type { Agents } from './agents.ts'
-import { createHello, HELLO, type Hello, printableName, readHello } from './auth/index.ts'
-import { type AgentAddress, type Calls, resolveTarget } from './calls/index.ts'
+import { createHello, type MtlsInit, printableName, type Refusal } from './auth/index.ts'
+import { type AgentAddress, type Calls, type Compatibility, resolveTarget } from './calls/index.ts'
 import { openHome, readSettings } from './config.ts'
 import type { Change, FindOptions, FindResults } from './discovery/index.ts'
 import type { Driver } from './drivers/index.ts'
 import { MeshError } from './errors.ts'
 import type { MeshEventName, MeshListener } from './events.ts'
+import type { Grants } from './grants/index.ts'
+import type { ApiKeys } from './keys/index.ts'
 import type { NetworkInit, NetworkStatus, PeerInfo } from './network/index.ts'
+import type { IssuerInit, Logins } from './oauth/index.ts'
+import type { Pairing } from './pairing/index.ts'
+import type { Approver, Permissions } from './permissions/index.ts'
+import type { Policy } from './policy/index.ts'
 import type { CapabilityKind, Query, SignedRecord } from './registry/messages.ts'
-import { openRooms, type Rooms, spokenVersions } from './rooms.ts'
+import { openRooms, type Rooms } from './rooms.ts'
 import { lockHome } from './store/index.ts'
+import type { Pins } from './tools/index.ts'
+import type { Trust } from './trust/index.ts'
+import { VERSION } from './version.ts'
 
 export interface CallOptions {
   readonly signal?: AbortSignal
@@ -21,6 +29,11 @@ export interface CallOptions {
   readonly kind?: CapabilityKind
   /** Semver range that the capability must be in. */
   readonly version?: string
+  /**
+   * When the other owner must be asked first: waits for the answer, until its deadline, and calls again. Default false:
+   * PERMISSION_PENDING at once.
+   */
+  readonly wait?: boolean
 }
 
 export interface NodeStatus extends NetworkStatus {
@@ -38,6 +51,13 @@ export interface NodeStatus extends NetworkStatus {
   readonly records: number
   /** What was refused since the start, by reason. */
   readonly refused: Readonly<Record<string, number>>
+  /** Permission requests that wait for the owner. */
+  readonly pendingApprovals: number
+  readonly policy: {
+    readonly rules: number
+    /** What is wrong with the file, while the rules before stay in force. */
+    readonly problem?: string
+  }
 }
 
 /** One node of the mesh. */
@@ -50,6 +70,20 @@ export interface Node {
   /** Where others reach it, each with `/p2p/<PeerId>`. Empty until started. */
   readonly addresses: readonly string[]
   readonly agents: Agents
+  /** How far peers are trusted. */
+  readonly trust: Pick<Trust, 'list' | 'named' | 'of' | 'set' | 'why'>
+  /** What callers may do. */
+  readonly policy: Pick<Policy, 'document' | 'explain' | 'problem' | 'put' | 'remove'>
+  /** Keys for callers, and those of other nodes that this one presents. */
+  readonly keys: Pick<ApiKeys, 'create' | 'drop' | 'held' | 'hold' | 'list' | 'revoke' | 'rotate'>
+  /** OAuth logins, whose tokens are presented to peers. */
+  readonly logins: Pick<Logins, 'list' | 'login' | 'logout'>
+  readonly pairing: Pick<Pairing, 'invite' | 'join' | 'pairs' | 'unpair'>
+  /** What the owner is asked, and what this node asks of others. */
+  readonly permissions: Pick<Permissions, 'allow' | 'deny' | 'get' | 'list' | 'request' | 'status' | 'watch'>
+  readonly grants: Pick<Grants, 'delegate' | 'get' | 'issue' | 'list' | 'revoke'>
+  /** Remote capabilities as they were first used. */
+  readonly pins: Pick<Pins, 'approve' | 'forget' | 'list'>
   start(): Promise<void>
   /** Withdraws records, ends calls and agents, writes what is queued. */
   stop(): Promise<void>
@@ -70,6 +104,12 @@ export interface Node {
   call(target: string, capability: string, input?: unknown, options?: CallOptions): Promise<unknown>
   /** As {@link call}, yielding items as they come; leaving the loop cancels. A plain result is the only item. */
   stream(target: string, capability: string, input?: unknown, options?: CallOptions): AsyncIterable<unknown>
+  /**
+   * Says what is missing before a capability can be called, without asking anybody for permission.
+   *
+   * @throws {MeshError} NOT_FOUND, AMBIGUOUS, UNREACHABLE, TIMEOUT
+   */
+  check(target: string, capability: string, options?: CallOptions): Promise<Compatibility>
   /** Listens to one kind of event, or to all with `*`. @returns how to stop listening */
   on<K extends MeshEventName>(event: K | '*', listener: MeshListener<K>): () => void
 }
@@ -85,6 +125,14 @@ export interface NodeInit {
   readonly bootstrap?: readonly string[]
   /** Find and be found on the local network by mDNS; default true. */
   readonly lan?: boolean
+  /** Whose credentials are accepted, beside the keys of connections. */
+  readonly auth?: AuthInit
+  /** Answers permission requests in the owner's place. */
+  readonly approver?: Approver
+  /** A command that does: JSON of the request on stdin, the answer as JSON on stdout. */
+  readonly approverCommand?: readonly string[]
+  /** File with a libp2p pre-shared key (`pryx-mesh swarm-key`): only nodes that have it connect. */
+  readonly swarmKey?: string
   /** The owner's own drivers, beside the built-in ones. */
   readonly drivers?: readonly Driver[]
   /** libp2p transports and encrypters in place of TCP, WebSocket and Noise: for simulations in one process. */
@@ -92,6 +140,15 @@ export interface NodeInit {
   readonly connectionEncrypters?: NetworkInit['connectionEncrypters']
   /** Told what goes wrong without anybody waiting for it, one line each; default nobody. */
   readonly log?: (text: string) => void
+}
+
+export interface AuthInit {
+  /** Issuers whose access tokens are accepted; default none. */
+  readonly issuers?: readonly IssuerInit[]
+  /** A URL that stands for this node beside its did:key, as audience of tokens. */
+  readonly audience?: string
+  /** Client certificates that are accepted; default none. */
+  readonly mtls?: MtlsInit
 }
 
 /** How often records are looked at for renewal; they are renewed hourly. */
@@ -111,7 +168,7 @@ export async function createNode(init: NodeInit = {}): Promise<Node> {
   if (home !== undefined) opening.adopt(await lockHome(home.path), (lock) => lock.release())
   const settings = withoutUndefined({ ...(home && (await readSettings(home))), ...withoutUndefined(init) })
   const name = nodeName(settings.name)
-  const rooms = await openRooms(home, settings, opening)
+  const rooms = await openRooms(home, { ...settings, name }, opening)
   return new MeshNode({ rooms, name, home: home?.path, resources: opening.move() })
 }
 
@@ -149,6 +206,38 @@ class MeshNode implements Node {
     return this.#rooms.identity.did
   }
 
+  get trust(): Node['trust'] {
+    return this.#rooms.trust
+  }
+
+  get policy(): Node['policy'] {
+    return this.#rooms.policy
+  }
+
+  get keys(): Node['keys'] {
+    return this.#rooms.keys
+  }
+
+  get logins(): Node['logins'] {
+    return this.#rooms.logins
+  }
+
+  get pairing(): Node['pairing'] {
+    return this.#rooms.pairing
+  }
+
+  get permissions(): Node['permissions'] {
+    return this.#rooms.permissions
+  }
+
+  get grants(): Node['grants'] {
+    return this.#rooms.grants
+  }
+
+  get pins(): Node['pins'] {
+    return this.#rooms.pins
+  }
+
   get addresses(): readonly string[] {
     return this.#rooms.network.status().addresses
   }
@@ -160,12 +249,27 @@ class MeshNode implements Node {
       })
     if (this.#startedAt !== undefined) return
     this.#startedAt = new Date().toISOString()
-    const { calls, discovery, events, host, network, registry, rpc } = this.#rooms
+    const { auth, calls, describe, discovery, events, host, network, pairing, permissions } = this.#rooms
+    const { presenter, registry, rpc, trust } = this.#rooms
     await rpc.handle(
-      createHello({ describe: () => this.#hello(), onHello: (peer, { name }) => network.setName(peer, name) })
+      createHello({
+        auth,
+        describe,
+        onHello: (peer, { name }) => network.setName(peer, name),
+        onPresented(peer, method, presented) {
+          const outcome = presented.ok
+            ? { subject: presented.credential.subject }
+            : { refusal: presented.error.message }
+          events.emit('credential:presented', { peer, method, ...outcome })
+          if (!presented.ok && isForged(presented.error)) trust.note(peer, 'signature:bad')
+        }
+      })
     )
+    await pairing.start()
+    await permissions.start()
     await calls.start()
     events.on('peer:join', ({ peer }) => this.#greet(peer))
+    events.on('peer:leave', ({ peer }) => presenter.lost(peer))
     // Whatever a first peer may ask is served before there is one
     await discovery.start()
     await network.start()
@@ -187,19 +291,24 @@ class MeshNode implements Node {
   }
 
   status(): NodeStatus {
-    const { breaches, discovery, network, registry } = this.#rooms
+    const { breaches, discovery, network, permissions, policy, registry } = this.#rooms
     return {
       peerId: this.id,
       did: this.did,
       name: this.name,
       ...(this.home === undefined ? {} : { home: this.home }),
-      version: packageVersion(),
+      version: VERSION,
       ...(this.#startedAt === undefined ? {} : { startedAt: this.#startedAt }),
       ...network.status(),
       peers: network.peers().length,
       agents: registry.definitions().length,
       records: discovery.size,
-      refused: { ...discovery.refused(), ...(breaches.count > 0 && { 'bad-frame': breaches.count }) }
+      refused: { ...discovery.refused(), ...(breaches.count > 0 && { 'bad-frame': breaches.count }) },
+      pendingApprovals: permissions.pending,
+      policy: {
+        rules: policy.document.rules.length,
+        ...(policy.problem && { problem: policy.problem.message })
+      }
     }
   }
 
@@ -238,6 +347,11 @@ class MeshNode implements Node {
     return calls.stream(owner, address, invocation(capability, input, options), options)
   }
 
+  async check(target: string, capability: string, options: CallOptions = {}): Promise<Compatibility> {
+    const address = await this.#target(target, options.signal)
+    return this.#rooms.calls.check(address, invocation(capability, undefined, options), options)
+  }
+
   on<K extends MeshEventName>(event: K | '*', listener: MeshListener<K>): () => void {
     return this.#rooms.events.on(event, listener)
   }
@@ -248,25 +362,18 @@ class MeshNode implements Node {
     return resolveTarget(target, components, () => within(RESOLVE_TIMEOUT_MS, signal))
   }
 
-  #hello(): Hello {
-    return {
-      name: this.name,
-      version: packageVersion(),
-      time: new Date().toISOString(),
-      protocols: spokenVersions(),
-      auth: ['noise']
-    }
-  }
-
-  /** The dialling side greets; one greeting tells both. */
+  /** The dialling side greets; one greeting tells both. Whoever has something to show the other does so. */
   #greet(peer: string): void {
-    const { network, rpc } = this.#rooms
-    if (network.peers().find((each) => each.peer === peer)?.direction !== 'outbound') return
-    rpc.request(peer, HELLO, this.#hello()).then(
-      (answer) => network.setName(peer, readHello(answer).name),
-      () => {} // not a node of the mesh, or gone again: then it has no name
-    )
+    const { network, presenter } = this.#rooms
+    const isDialler = network.peers().find((each) => each.peer === peer)?.direction === 'outbound'
+    void (isDialler ? presenter.greet(peer) : presenter.ready(peer))
   }
+}
+
+/** What an honest peer doesn't present, not even late or by mistake. */
+function isForged({ data }: MeshError): boolean {
+  const { reason } = (data ?? {}) as { reason?: Refusal }
+  return reason === 'signature' || reason === 'replayed' || reason === 'wrong-peer'
 }
 
 function invocation(capability: string, input: unknown, { kind, version }: CallOptions): Parameters<Calls['call']>[2] {
@@ -284,13 +391,6 @@ function nodeName(wanted: string | undefined): string {
   throw new MeshError('INVALID_ARGUMENT', `${JSON.stringify(wanted.slice(0, 80))} can't be the name of a node`, {
     hint: 'use 1 to 64 printable characters, without spaces at the ends'
   })
-}
-
-function packageVersion(): string {
-  const { version } = JSON.parse(readFileSync(new URL('../package.json', import.meta.url), 'utf8')) as {
-    version: string
-  }
-  return version
 }
 
 function within(timeoutMs: number, signal: AbortSignal | undefined): AbortSignal {

@@ -2,32 +2,43 @@ import { globSync, readFileSync } from 'node:fs'
 import { expect, it } from 'vitest'
 
 /** Room → rooms whose values it may import, beside its own. `import type` may go anywhere. */
-const FOUNDATION = ['errors', 'events', 'wire', 'store', 'schema', 'policy', 'identity', 'auth', 'registry']
+const FOUNDATION = ['errors', 'events', 'wire', 'store', 'schema', 'vault', 'policy', 'identity', 'auth', 'registry']
 const TRANSPORT = [...FOUNDATION, 'rpc', 'network']
-const ROOMS = [...TRANSPORT, 'discovery', 'drivers', 'calls']
+const SECURITY = ['trust', 'keys', 'oauth', 'pairing', 'grants', 'permissions']
+const ROOMS = [...TRANSPORT, ...SECURITY, 'discovery', 'drivers', 'tools', 'calls']
 const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
   errors: [],
+  version: [],
   home: ['errors'],
   events: [],
   wire: ['errors'],
   store: ['errors'],
   schema: ['errors', 'wire'],
+  vault: ['errors'],
   policy: ['errors'],
   identity: ['errors', 'wire', 'store'],
   auth: ['errors', 'wire', 'identity'],
   registry: ['errors', 'wire', 'store', 'schema', 'policy', 'identity'],
+  trust: FOUNDATION,
+  keys: FOUNDATION,
+  oauth: FOUNDATION,
   rpc: FOUNDATION,
   network: FOUNDATION,
+  pairing: TRANSPORT,
+  grants: TRANSPORT,
+  permissions: TRANSPORT,
   discovery: TRANSPORT,
   drivers: TRANSPORT,
+  tools: TRANSPORT,
   calls: TRANSPORT,
   config: [...ROOMS, 'home'],
   agents: ROOMS,
-  rooms: [...ROOMS, 'home', 'agents'],
-  node: [...ROOMS, 'home', 'config', 'agents', 'rooms'],
+  guards: [...ROOMS, 'home'],
+  rooms: [...ROOMS, 'home', 'agents', 'guards', 'version'],
+  node: [...ROOMS, 'home', 'config', 'agents', 'rooms', 'version'],
   index: [...ROOMS, 'config', 'agents', 'node'],
   gateway: ['errors', 'wire', 'index'],
-  cli: ['errors', 'home', 'index', 'gateway']
+  cli: ['errors', 'home', 'index', 'gateway', 'version', 'policy']
 }
 
 const roomOf = (path: string): string => path.split('/')[1]?.replace(/\.ts$/, '') ?? ''

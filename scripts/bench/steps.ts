@@ -63,14 +63,14 @@ async function guardSteps(folder: string): Promise<Step[]> {
   const { peerId } = await loadIdentity({ path: join(folder, 'caller.key') })
   // All that authentication reads of a connection.
   const connection = { remotePeer: peerId, encryption: '/noise' } as Connection
-  const guard = createAuth()
-  const caller = guard.callerOf(connection)
+  const guard = createAuth({ standingOf: () => ({ level: 'unknown' }) })
+  const { caller } = guard.sessionOf(connection)
   const rules = await openPolicy({ path: join(folder, 'policy.json') })
   await rules.put([{ id: 'bench', effect: 'allow', who: '*', act: '*.call', res: 'tool:bench/*' }])
   const question = { caller, action: 'tool.call', resource: 'tool:bench/bench.echo' }
   if (rules.decide(question).effect !== 'allow') throw new Error('the rule of the bench does not allow it')
   return [
-    { what: 'auth: the caller of a connection', run: () => guard.callerOf(connection) },
+    { what: 'auth: the caller of a connection', run: () => guard.sessionOf(connection).caller },
     { what: 'policy: a decision', run: () => rules.decide(question) },
     { what: 'policy: the first decision for a caller', run: () => rules.decide({ ...question, caller: { ...caller } }) }
   ]

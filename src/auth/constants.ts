@@ -15,3 +15,16 @@ export const MAX_NODE_NAME_LENGTH = 64
 /** Most protocols, and credential methods, that a node may list. */
 export const MAX_HELLO_PROTOCOLS = 32
 export const MAX_HELLO_METHODS = 16
+
+/** OAuth issuers that a node may say it accepts. */
+export const MAX_HELLO_ISSUERS = 8
+
+/** Credentials in one hello, and on one session with the key of the connection. */
+export const MAX_CREDENTIALS = 8
+
+/** Bad credentials on a connection within {@link REFUSED_WINDOW_MS}; each may cost a signature check or a request to an issuer. */
+export const MAX_REFUSED_CREDENTIALS = 16
+export const REFUSED_WINDOW_MS = 60_000
+
+/** For getting credentials, perhaps from an issuer, and presenting them; calls to the peer wait so long at most. */
+export const PRESENT_TIMEOUT_MS = 10_000

@@ -1,5 +1,11 @@
 import { z } from 'zod'
-import { MAX_HELLO_METHODS, MAX_HELLO_PROTOCOLS, MAX_NODE_NAME_LENGTH } from './constants.ts'
+import {
+  MAX_CREDENTIALS,
+  MAX_HELLO_ISSUERS,
+  MAX_HELLO_METHODS,
+  MAX_HELLO_PROTOCOLS,
+  MAX_NODE_NAME_LENGTH
+} from './constants.ts'
 
 // Control, format (bidi, zero-width), surrogate and private characters and line breaks can make one name look like another.
 const UNPRINTABLE = '\\p{Cc}\\p{Cf}\\p{Cs}\\p{Co}\\p{Zl}\\p{Zp}'
@@ -20,9 +26,46 @@ export const helloMessage = z.object({
     .refine((protocols) => Object.keys(protocols).length <= MAX_HELLO_PROTOCOLS)
     .meta({ maxProperties: MAX_HELLO_PROTOCOLS }),
   /** Credential methods accepted. */
-  auth: z.array(z.string().regex(/^[a-z][a-z0-9-]{0,31}$/)).max(MAX_HELLO_METHODS)
+  auth: z.array(z.string().regex(/^[a-z][a-z0-9-]{0,31}$/)).max(MAX_HELLO_METHODS),
+  /** Where to get an access token for the sender: what to ask for, and whom. RFC 9728's `resource` and `authorization_servers`. */
+  oauth: z
+    .object({ resource: z.string().max(2_048), issuers: z.array(z.string().max(2_048)).max(MAX_HELLO_ISSUERS) })
+    .optional()
 })
 export type Hello = z.infer<typeof helloMessage>
+
+/** What is presented; each method says what it holds beside `method`. */
+const presented = z.looseObject({ method: z.string().max(32) })
+
+/** Request of `hello/1.0.0`: also presents credentials, or renews them. */
+export const helloRequest = helloMessage.extend({ credentials: z.array(presented).max(MAX_CREDENTIALS).optional() })
+export type HelloRequest = z.infer<typeof helloRequest>
+
+const accepted = z.object({
+  ok: z.literal(true),
+  method: z.string().max(32),
+  scopes: z.array(z.string().max(256)).max(64).optional(),
+  /** When it ends; absent: with the connection. */
+  expiresAt: z.iso.datetime({ precision: 3 }).optional()
+})
+const notAccepted = z.object({
+  ok: z.literal(false),
+  method: z.string().max(32),
+  error: z.object({
+    code: z.string().max(64),
+    message: z.string().max(1_024),
+    data: z.object({ reason: z.string().max(64).optional() }).optional()
+  })
+})
+
+/** Answer: what became of each credential, in the order in which they were presented. */
+export const helloAnswer = helloMessage.extend({
+  credentials: z
+    .array(z.discriminatedUnion('ok', [accepted, notAccepted]))
+    .max(MAX_CREDENTIALS)
+    .optional()
+})
+export type HelloAnswer = z.infer<typeof helloAnswer>
 
 /** Makes a text fit for a node's name: unprintable characters go, then what is too long; `fallback` if nothing is left. */
 export function printableName(text: string, fallback: string): string {

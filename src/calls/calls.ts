@@ -3,7 +3,8 @@ import { abortable, MeshError } from '../errors.ts'
 import type { SignedRecord } from '../registry/messages.ts'
 import { dispatch, isAsyncIterable, type RequestOptions } from '../rpc/index.ts'
 import { pickCapability } from './capability.ts'
-import { type Checks, checkInput, checkOutput, createChecks, itemCheck, NO_CHECKS, toStream } from './checks.ts'
+import { type Checks, checkInput, createChecks, itemCheck, NO_CHECKS, toStream } from './checks.ts'
+import { checkCompatibility } from './compatibility.ts'
 import { CALL, MAX_ROUTES } from './constants.ts'
 import type { AgentAddress, Calls, CallsComponents, Invocation } from './index.ts'
 import { type ItemSource, readItems } from './items.ts'
@@ -11,7 +12,7 @@ import type { CallRequest } from './messages.ts'
 import { createServing } from './serving.ts'
 
 export function createCalls(components: CallsComponents): Calls {
-  const { self, rpc } = components
+  const { self, rpc, presenter, permissions, trust } = components
   const endpoint = createServing(components)
   const checksFor = createRemoteChecks(components)
 
@@ -20,20 +21,39 @@ export function createCalls(components: CallsComponents): Calls {
     const checks = known instanceof Promise ? await known : known
     const pending = checkInput(checks, body.input ?? {})
     if (pending !== undefined) await pending
+    const unready = prepare(target.peer)
+    if (unready !== undefined) await unready
     const result = await rpc.request(target.peer, CALL, body, options)
-    if (!checks.streaming) return checkOutput(checks, result)
-    const check = itemCheck(checks)
-    for (const item of Array.isArray(result) ? result : [result]) await check?.(item)
+    await judge(target.peer, () => checkResult(checks, result))
     return result
   }
 
+  /** Whatever there is to show the peer before it is asked for something; undefined when it has been shown. */
+  const prepare = (peer: string): Promise<unknown> | undefined => {
+    const credentials = presenter.ready(peer)
+    const grants = permissions.present(peer, { signal: AbortSignal.timeout(CALL.timeoutMs) })
+    return credentials === undefined && grants === undefined ? undefined : Promise.allSettled([credentials, grants])
+  }
+
+  /** What a peer answers tells something about it. */
+  const judge = async (peer: string, check: () => unknown): Promise<void> => {
+    try {
+      const pending = check()
+      if (pending !== undefined) await pending
+      trust.note(peer, 'call:completed')
+    } catch (err) {
+      trust.note(peer, 'schema:violated')
+      throw err
+    }
+  }
+
   const callLocal = async (caller: Caller, body: CallRequest, options: RequestOptions): Promise<unknown> => {
-    const result = await dispatch(endpoint, caller, body, options)
+    const result = await dispatch(endpoint, { caller }, body, options)
     return isAsyncIterable(result) ? Array.fromAsync(result) : result
   }
 
   const streamLocal = async (caller: Caller, body: CallRequest, options: RequestOptions): Promise<ItemSource> => {
-    const result = await dispatch(endpoint, caller, body, options)
+    const result = await dispatch(endpoint, { caller }, body, options)
     const items = isAsyncIterable(result) ? result : toStream(result)
     return { iterator: items[Symbol.asyncIterator]() }
   }
@@ -45,6 +65,7 @@ export function createCalls(components: CallsComponents): Calls {
   ): Promise<ItemSource> => {
     const checks = await checksFor(target, body, options)
     await checkInput(checks, body.input ?? {})
+    await prepare(target.peer)
     const items = rpc.stream(target.peer, CALL, body, options)
     return { iterator: items[Symbol.asyncIterator](), check: itemCheck(checks) }
   }
@@ -55,6 +76,7 @@ export function createCalls(components: CallsComponents): Calls {
       const body = toRequest(target, invocation)
       return target.peer === self ? callLocal(caller, body, options) : callRemote(target, body, options)
     },
+    check: (target, invocation, options) => checkCompatibility(components, target, invocation, options),
     stream: (caller, target, invocation, options) =>
       readItems(async () => {
         const address = await target()
@@ -64,10 +86,20 @@ export function createCalls(components: CallsComponents): Calls {
   }
 }
 
+function checkResult(checks: Checks, result: unknown): unknown {
+  if (!checks.streaming) return itemCheck(checks)?.(result)
+  const check = itemCheck(checks)
+  if (check === undefined) return undefined
+  return (Array.isArray(result) ? result : [result]).reduce<Promise<void>>(
+    (before, item) => before.then(() => check(item)),
+    Promise.resolve()
+  )
+}
+
 type RemoteChecks = (target: AgentAddress, body: CallRequest, options: RequestOptions) => Checks | Promise<Checks>
 
 /** The schemas by which a peer's agent is called, from its record; without waiting once they are known. */
-function createRemoteChecks({ discovery, schemas }: CallsComponents): RemoteChecks {
+function createRemoteChecks({ discovery, schemas, pins }: CallsComponents): RemoteChecks {
   const checksOf = createChecks(schemas)
   const routes = new Map<string, { readonly signed: SignedRecord; readonly checks: Checks }>()
   const fetching = new Map<string, Promise<SignedRecord>>()
@@ -79,6 +111,7 @@ function createRemoteChecks({ discovery, schemas }: CallsComponents): RemoteChec
       if (capability.code === 'NOT_FOUND') return NO_CHECKS
       throw capability
     }
+    await pins.check(signed.record.id, capability)
     const checks = await checksOf(capability)
     if (routes.size >= MAX_ROUTES) routes.clear()
     routes.set(key, { signed, checks })

@@ -1,20 +1,33 @@
-import type { Caller } from '../auth/index.ts'
+import type { Caller, Session } from '../auth/index.ts'
 import { MeshError } from '../errors.ts'
+import type { Decision, Facts, PolicyRequest } from '../policy/index.ts'
 import type { Capability, SignedRecord } from '../registry/messages.ts'
 import type { Endpoint, RequestContext } from '../rpc/index.ts'
+import { type Admission, settled, sizeOf } from './admission.ts'
 import { noCapability, pickCapability } from './capability.ts'
 import { type Checks, checkInput, checkOutput, createChecks, NO_CHECKS } from './checks.ts'
 import { CALL, MAX_ROUTES } from './constants.ts'
 import type { CallsComponents } from './index.ts'
 import { type CallRequest, callRequest } from './messages.ts'
 
-type ServingComponents = Pick<CallsComponents, 'registry' | 'host' | 'policy' | 'schemas' | 'emit'>
+type ServingComponents = Pick<
+  CallsComponents,
+  'registry' | 'host' | 'policy' | 'permissions' | 'trust' | 'schemas' | 'emit'
+>
+
+/** A request as policy is asked about it, with its input. */
+interface Asked extends PolicyRequest {
+  readonly session: Session
+  readonly input: unknown
+}
 
 /** What is the same each time a caller asks for the same: made once, good for as long as `signed` is the agent's record. */
 interface Route {
   readonly agent: string
   readonly action: string
   readonly resource: string
+  /** What rules may ask about the capability. */
+  readonly facts: Facts
   /** The request left the kind open. */
   readonly isGuess: boolean
   /** The record it was made from; undefined when the agent had none. */
@@ -27,7 +40,7 @@ interface Route {
 
 /** The one way in to local agents: peers, edges and the node's own calls go through it. */
 export function createServing(components: ServingComponents): Endpoint {
-  const { registry, host, policy, emit } = components
+  const { registry, host, policy, permissions, trust, emit } = components
   const checksOf = createChecks(components.schemas)
   const routesOf = new WeakMap<Caller, Map<string, Route>>()
 
@@ -43,19 +56,16 @@ export function createServing(components: ServingComponents): Endpoint {
     return route
   }
 
-  const authorize = (route: Route, caller: Caller): void => {
-    const decision = policy.decide({ caller, action: route.action, resource: route.resource })
-    if (decision.effect === 'allow') return
-    const refusal = hide(route, caller) ?? new MeshError('FORBIDDEN', decision.reason)
-    emit('call:denied', { peer: caller.peer, resource: route.resource, reason: decision.reason })
-    throw refusal
+  const refuse = (route: Route, caller: Caller, reason: string): never => {
+    emit('call:denied', { peer: caller.peer, resource: route.resource, reason })
+    throw hide(route, caller) ?? new MeshError('FORBIDDEN', reason)
   }
 
   /** Who names no kind and may not call must not learn from the answer that a skill or model of the name exists. */
   const hide = ({ agent, capability, isGuess }: Route, caller: Caller): MeshError | undefined => {
     if (!isGuess || capability instanceof MeshError || capability.kind === 'tool') return undefined
     const { name } = capability
-    const decision = policy.decide({ caller, action: 'tool.call', resource: `tool:${agent}/${name}` })
+    const decision = policy.judge({ caller, action: 'tool.call', resource: `tool:${agent}/${name}` })
     return decision.effect === 'allow' ? noCapability(agent, name) : new MeshError('FORBIDDEN', decision.reason)
   }
 
@@ -68,13 +78,36 @@ export function createServing(components: ServingComponents): Endpoint {
     throw new MeshError('AGENT_UNAVAILABLE', `agent ${agent} is not running${why}`)
   }
 
-  const handle = (body: unknown, context: RequestContext): unknown => {
-    const route = routeFor(body, context.caller)
-    authorize(route, context.caller)
-    const capability = targetOf(route, context.caller)
-    const input = (body as CallRequest).input ?? {}
+  /** Asks whoever policy doesn't speak for, and takes the call from the limits. @returns what is to be settled */
+  const admit = async (decision: Decision, route: Route, request: Asked): Promise<Admission> => {
+    const { caller, session, input } = request
+    const { agent, action, resource, capability } = route
+    if (decision.effect === 'ask') targetOf(route, caller)
+    const use =
+      decision.effect === 'allow'
+        ? undefined
+        : await permissions
+            .permit(decision, {
+              ...{ caller, session, action, resource, agent, input },
+              ...(capability instanceof MeshError ? {} : { capability })
+            })
+            .catch((err: unknown) => {
+              if (err instanceof MeshError && err.code === 'FORBIDDEN') return refuse(route, caller, err.message)
+              throw err
+            })
+    try {
+      return { use, reservation: await policy.reserve(decision, request) }
+    } catch (err) {
+      await use?.giveBack()
+      throw err
+    }
+  }
+
+  const perform = (route: Route, { caller, input }: Asked, context: RequestContext): unknown => {
+    const capability = targetOf(route, caller)
     const run = (checks: Checks): unknown => {
-      const invoke = (): unknown => checkOutput(checks, host.invoke(route.agent, capability, input, context))
+      const invoke = (): unknown =>
+        noted(caller, checkOutput(checks, host.invoke(route.agent, capability, input, context)))
       const pending = checkInput(checks, input)
       return pending === undefined ? invoke() : pending.then(invoke)
     }
@@ -85,6 +118,34 @@ export function createServing(components: ServingComponents): Endpoint {
       })
     }
     return route.checks instanceof Promise ? route.checks.then(run) : run(route.checks)
+  }
+
+  /** A call that came to its end speaks for its caller. */
+  const noted = (caller: Caller, result: unknown): unknown => {
+    if (caller.trust === 'owner') return result
+    if (!(result instanceof Promise)) {
+      trust.note(caller.peer, 'call:completed')
+      return result
+    }
+    return result.then((value: unknown) => {
+      trust.note(caller.peer, 'call:completed')
+      return value
+    })
+  }
+
+  const handle = (body: unknown, context: RequestContext): unknown => {
+    const { caller, session } = context
+    const route = routeFor(body, caller)
+    const input = (body as CallRequest).input ?? {}
+    const { action, resource, facts } = route
+    const request = { caller, session, action, resource, input, facts: { ...facts, bytes: () => sizeOf(input) } }
+    const decision = policy.decide(request)
+    if (decision.effect === 'allow' && decision.limited === undefined) return perform(route, request, context)
+    if (decision.effect === 'deny' && (decision.rules.length > 0 || caller.trust === 'blocked'))
+      return refuse(route, caller, decision.reason)
+    return admit(decision, route, request).then((admission) =>
+      settled(admission, () => perform(route, request, context))
+    )
   }
 
   return { protocol: CALL, handle }
@@ -115,9 +176,15 @@ function makeRoute(request: CallRequest, registry: ServingComponents['registry']
     agent: request.agent,
     action: `${kind}.call`,
     resource: `${kind}:${request.agent}/${request.capability}`,
+    facts: capability instanceof MeshError ? {} : { effects: capability.effects, tags: tagsOf(capability, signed) },
     isGuess: request.kind === undefined,
     signed,
     capability,
     checks: NO_CHECKS
   }
+}
+
+/** Of the capability and its agent. */
+function tagsOf({ tags }: Capability, signed: SignedRecord | undefined): readonly string[] {
+  return [...tags, ...(signed?.record.tags ?? [])]
 }

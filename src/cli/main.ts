@@ -1,25 +1,30 @@
-import { readFileSync } from 'node:fs'
 import { Command, CommanderError } from 'commander'
 import { MeshError } from '../errors.ts'
-import { addAgent } from './commands/agents-add.ts'
-import { listAgents } from './commands/agents-list.ts'
-import { removeAgent } from './commands/agents-remove.ts'
-import { showAgent } from './commands/agents-show.ts'
-import { updateAgent } from './commands/agents-update.ts'
+import { VERSION } from '../version.ts'
+import { agents } from './commands/agents.ts'
+import { approvals } from './commands/approvals.ts'
+import { audit } from './commands/audit.ts'
 import { call } from './commands/call.ts'
 import { connect } from './commands/connect.ts'
 import { events } from './commands/events.ts'
 import { find } from './commands/find.ts'
+import { grants } from './commands/grants.ts'
+import { keys } from './commands/keys.ts'
+import { logins } from './commands/logins.ts'
 import { peers } from './commands/peers.ts'
+import { permission } from './commands/permission.ts'
+import { pins } from './commands/pins.ts'
+import { policy } from './commands/policy.ts'
 import { start } from './commands/start.ts'
 import { status } from './commands/status.ts'
 import { stop } from './commands/stop.ts'
+import { trust } from './commands/trust.ts'
 import { EXIT_CODES } from './errors.ts'
 import { note, printError, programName } from './output.ts'
-import { addCommonOptions, addVerb, quit } from './verb.ts'
+import { addCommonOptions, addGroup, addVerb, quit } from './verb.ts'
 
 const VERBS = [start, status, peers, stop, connect, find, call, events]
-const AGENT_VERBS = [listAgents, showAgent, addAgent, updateAgent, removeAgent]
+const GROUPS = [agents, keys, logins, trust, policy, approvals, permission, grants, pins, audit]
 
 /** A terminal's Ctrl-C reaches this process twice when npm, which runs it, passes it on too. */
 const SAME_INTERRUPT_MS = 250
@@ -48,7 +53,7 @@ export async function main(argv: readonly string[]): Promise<number> {
 function createProgram(signal: AbortSignal): Command {
   const program = addCommonOptions(new Command('pryx-mesh'))
     .description('A node of the mesh: it carries your agents, finds those of others, and lets calls pass as you say.')
-    .version(packageVersion(), '-V, --version', 'print the version')
+    .version(VERSION, '-V, --version', 'print the version')
     // Else --version of `find` would be the program's own
     .enablePositionalOptions()
     .exitOverride()
@@ -59,12 +64,7 @@ function createProgram(signal: AbortSignal): Command {
       `\nExample:\n  ${programName()} start\n\nEvery command explains itself: ${programName()} find --help`
     )
   for (const verb of VERBS) addVerb(program, verb, signal)
-  const agents = addCommonOptions(
-    program.command('agents').description('the agents of this node: list, show, add, update, remove')
-  )
-    .enablePositionalOptions()
-    .addHelpText('after', `\nExample:\n  ${programName()} agents list`)
-  for (const verb of AGENT_VERBS) addVerb(agents, verb, signal)
+  for (const group of GROUPS) addGroup(program, group, signal)
   return program
 }
 
@@ -113,11 +113,4 @@ function describe(err: unknown): MeshError {
     hint: 'report what is printed above',
     cause: err
   })
-}
-
-function packageVersion(): string {
-  const { version } = JSON.parse(readFileSync(new URL('../../package.json', import.meta.url), 'utf8')) as {
-    version: string
-  }
-  return version
 }

@@ -33,6 +33,22 @@ export interface Verb {
   run(context: Context, options: Record<string, unknown>, args: Arguments): Promise<void>
 }
 
+/** Commands under one name, as data. */
+export interface Group {
+  readonly name: string
+  readonly summary: string
+  readonly example: string
+  readonly verbs: readonly Verb[]
+}
+
+/** Adds a group of verbs to the program. */
+export function addGroup(program: Command, { name, summary, example, verbs }: Group, signal: AbortSignal): void {
+  const group = addCommonOptions(program.command(name).description(summary))
+    .enablePositionalOptions()
+    .addHelpText('after', `\nExample:\n  ${commandLine(example)}`)
+  for (const verb of verbs) addVerb(group, verb, signal)
+}
+
 /** Adds a verb to the program, or to a group of it. */
 export function addVerb(parent: Command, verb: Verb, signal: AbortSignal): void {
   const command = addCommonOptions(parent.command(verb.usage).description(verb.summary))

@@ -2,7 +2,7 @@ import type { ErrorCode } from '../errors.ts'
 
 /** The HTTP status of each code, at every HTTP edge. */
 export const HTTP_STATUS: Readonly<
-  Record<ErrorCode, 400 | 403 | 404 | 409 | 413 | 422 | 429 | 499 | 500 | 502 | 503 | 504>
+  Record<ErrorCode, 400 | 401 | 403 | 404 | 409 | 413 | 422 | 429 | 499 | 500 | 502 | 503 | 504>
 > = {
   INVALID_ARGUMENT: 400,
   INVALID_MESSAGE: 400,
@@ -12,7 +12,11 @@ export const HTTP_STATUS: Readonly<
   INVALID_SCHEMA: 422,
   INVALID_CONFIG: 500,
   UNSUPPORTED_VERSION: 404,
+  UNAUTHENTICATED: 401,
   FORBIDDEN: 403,
+  PERMISSION_PENDING: 403,
+  LIMIT_EXCEEDED: 429,
+  DEFINITION_CHANGED: 409,
   NOT_FOUND: 404,
   AMBIGUOUS: 409,
   ALREADY_EXISTS: 409,

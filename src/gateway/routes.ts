@@ -1,4 +1,3 @@
-import type { HttpBindings } from '@hono/node-server'
 import { type Context, Hono } from 'hono'
 import { MeshError } from '../errors.ts'
 import type { CallOptions, LocalAgent, Node } from '../index.ts'
@@ -6,6 +5,10 @@ import { parseJson } from '../wire/index.ts'
 import { DEFAULT_CALL_TIMEOUT_MS, MAX_BODY_BYTES } from './constants.ts'
 import type { ControlInit } from './control.ts'
 import { HTTP_STATUS } from './errors.ts'
+import { routeGrants } from './grant-routes.ts'
+import { type App, body, fail, queryOf, type Scope } from './http.ts'
+import { routeKeys } from './key-routes.ts'
+import { routeLogins } from './login-routes.ts'
 import {
   agentAddBody,
   agentPatchBody,
@@ -18,17 +21,12 @@ import {
   listQuery,
   parse
 } from './messages.ts'
+import { routePairing } from './pair-routes.ts'
+import { routePermissions } from './permission-routes.ts'
+import { routePins } from './pin-routes.ts'
+import { routePolicy } from './policy-routes.ts'
 import { ndjson, subscription } from './streams.ts'
-
-type App = Hono<{ Bindings: HttpBindings }>
-
-/** What the routes work with. */
-interface Scope {
-  readonly node: ControlInit['node']
-  readonly onDefect: ControlInit['onDefect'] | undefined
-  /** Aborted when the client is gone or the control closes. */
-  readonly signalOf: (context: Context) => AbortSignal
-}
+import { routeTrust } from './trust-routes.ts'
 
 /**
  * Builds the routes of the control socket; control.ts lists them.
@@ -54,6 +52,14 @@ export function createRoutes({ node, onStop, onDefect, now = Date.now }: Control
   routeFind(app, scope)
   routeCall(app, scope)
   routeEvents(app, scope, now)
+  routeKeys(app, scope)
+  routeLogins(app, scope)
+  routePairing(app, scope)
+  routeTrust(app, scope)
+  routePolicy(app, scope)
+  routePermissions(app, scope)
+  routeGrants(app, scope)
+  routePins(app, scope)
   return app
 }
 
@@ -145,32 +151,4 @@ function routeEvents(app: App, { node, onDefect, signalOf }: Scope, now: () => n
       })
     return ndjson(subscription(subscribe, signal), { signal, onDefect })
   })
-}
-
-/** The body as JSON. hono's own limit rebuilds the request, which needs its global replaced for the whole process. */
-async function body({ req }: Context): Promise<unknown> {
-  const chunks: Uint8Array[] = []
-  let bytes = 0
-  for await (const chunk of req.raw.body ?? []) {
-    bytes += chunk.byteLength
-    if (bytes > MAX_BODY_BYTES) throw new MeshError('TOO_LARGE', `the body has more than ${MAX_BODY_BYTES} bytes`)
-    chunks.push(chunk)
-  }
-  try {
-    // With the rules for what comes from peers: its input goes to agents as theirs does
-    return parseJson(Buffer.concat(chunks))
-  } catch (err) {
-    throw new MeshError('INVALID_ARGUMENT', `the body is not usable: ${MeshError.from(err).message}`, { cause: err })
-  }
-}
-
-/** The query string; `tag` may be repeated and is called `tags` inside. */
-function queryOf({ req }: Context): unknown {
-  const { tag, ...rest } = req.query()
-  return tag === undefined ? rest : { ...rest, tags: req.queries('tag') }
-}
-
-function fail(err: MeshError, onDefect?: ControlInit['onDefect']): Response {
-  if (err.code === 'INTERNAL') onDefect?.(err.cause)
-  return Response.json({ error: err.toJSON() } satisfies ControlError, { status: HTTP_STATUS[err.code] })
 }

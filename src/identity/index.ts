@@ -11,6 +11,7 @@ import { identityFrom } from './identity.ts'
 import { generateKey, readOrCreateKey } from './key-file.ts'
 
 export * from './constants.ts'
+export { fingerprintOf } from './fingerprint.ts'
 
 export interface Identity {
   readonly peerId: PeerId

@@ -16,8 +16,17 @@ interface Network {
   refilledAt: number
 }
 
-/** Refuses inbound connections of a network address that has too many, or opens them too fast. Loopback is exempt. */
-export function createGater(clock: () => number): ConnectionGater {
+export interface GaterComponents {
+  /** Milliseconds since 1970. */
+  readonly clock: () => number
+  readonly isBlocked: (peer: string) => boolean
+}
+
+/**
+ * Refuses inbound connections of a network address that has too many, or opens them too fast (loopback is exempt), and
+ * every connection with a blocked peer.
+ */
+export function createGater({ clock, isBlocked }: GaterComponents): ConnectionGater {
   const networks = new LRUCache<string, Network>({ max: MAX_TRACKED_IPS })
   const admitted = new WeakMap<MultiaddrConnection, { isOpen: boolean; network: Network }>()
 
@@ -30,6 +39,9 @@ export function createGater(clock: () => number): ConnectionGater {
   }
 
   return {
+    denyDialPeer: (peer) => isBlocked(peer.toString()),
+    denyInboundEncryptedConnection: (peer) => isBlocked(peer.toString()),
+    denyOutboundEncryptedConnection: (peer) => isBlocked(peer.toString()),
     denyInboundConnection(connection) {
       const host = hostOf(connection)
       if (host === undefined || isLoopback(host)) return false

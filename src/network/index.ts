@@ -91,6 +91,8 @@ export interface NetworkComponents {
   readonly clock?: () => number
   /** 0 ≤ x < 1, for jitter and choice; default `Math.random`. */
   readonly random?: () => number
+  /** Peers that are neither dialled nor let in; default none. */
+  readonly isBlocked?: (peer: string) => boolean
   /** libp2p's logger; default a silent one. */
   readonly logger?: ComponentLogger
 }
@@ -123,6 +125,8 @@ export interface Network {
    * @throws {MeshError} INVALID_ARGUMENT for an address that isn't one, UNREACHABLE, TIMEOUT (10 s when no signal is given), CANCELLED
    */
   connect(address: string, options?: { signal?: AbortSignal }): Promise<string>
+  /** Closes every connection to a peer, and no longer redials it. */
+  disconnect(peer: string): void
   /** Opens a stream, dialling when needed. @throws {MeshError} UNREACHABLE, UNSUPPORTED_VERSION, TIMEOUT, CANCELLED */
   openStream(
     peer: string,

@@ -46,6 +46,7 @@ export interface Libp2pComponents {
   readonly datastore: Datastore | undefined
   readonly logger: ComponentLogger
   readonly clock: () => number
+  readonly isBlocked: (peer: string) => boolean
 }
 
 export interface Libp2pInit {
@@ -57,7 +58,7 @@ export interface Libp2pInit {
 
 /** A node that isn't started, with every limit set that the defaults leave open. */
 export function composeLibp2p(components: Libp2pComponents, init: Libp2pInit): Promise<MeshLibp2p> {
-  const { identity, datastore, logger, clock } = components
+  const { identity, datastore, logger, clock, isBlocked } = components
   const keepAlive = { keepAlive: true, keepAliveInitialDelay: TCP_KEEPALIVE_DELAY_MS }
   const transports = init.transports ?? [tcp({ dialOpts: keepAlive, listenOpts: keepAlive }), boundedWebSockets()]
   return createLibp2p<MeshServices>({
@@ -71,7 +72,7 @@ export function composeLibp2p(components: Libp2pComponents, init: Libp2pInit): P
     transports: transports.map((create) => watchListen(create, init.watch)),
     connectionEncrypters: init.connectionEncrypters ?? [tunedNoise()],
     streamMuxers: [tunedYamux()],
-    connectionGater: createGater(clock),
+    connectionGater: createGater({ clock, isBlocked }),
     connectionMonitor: { enabled: false }, // cuts healthy links on one missed ping; the channel has its own heartbeat
     connectionManager: {
       maxConnections: MAX_CONNECTIONS,

@@ -137,6 +137,13 @@ class MeshNetwork implements Network {
     return peer
   }
 
+  disconnect(peer: string): void {
+    const running = this.#running
+    running?.reconnector.forget(peer)
+    for (const connection of running?.node.getConnections(readPeerId(peer)) ?? [])
+      connection.abort(new Error('the owner has blocked the peer'))
+  }
+
   async openStream(
     peer: string,
     protocols: readonly string[],
@@ -195,7 +202,7 @@ class MeshNetwork implements Network {
   }
 
   async #tryStart(listen: readonly string[]): Promise<MeshLibp2p> {
-    const { identity, datastore, logger = silentLogger() } = this.#components
+    const { identity, datastore, isBlocked = () => false, logger = silentLogger() } = this.#components
     const failures: ListenFailure[] = []
     const ports = new Map<string, number>()
     const onListening = (address: string, port: number | undefined): void => {
@@ -203,7 +210,7 @@ class MeshNetwork implements Network {
       if (port !== undefined && hasOpenPort(asked)) ports.set(asked, port)
     }
     const node = await composeLibp2p(
-      { identity, datastore, logger, clock: this.#clock },
+      { identity, datastore, isBlocked, logger, clock: this.#clock },
       {
         listen,
         transports: this.#init.transports,

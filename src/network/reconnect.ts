@@ -24,6 +24,8 @@ export interface Reconnector {
   lost(peer: string): void
   /** The peer was seen on the network: dials it now, if it is kept and not connected. */
   seen(peer: string): void
+  /** Keeps it no longer. */
+  forget(peer: string): void
   stop(): void
 }
 
@@ -87,6 +89,12 @@ export function createReconnector({ dial, isConnected, random }: ReconnectCompon
       if (entry === undefined) return
       entry.attempts = 0
       void attempt(entry)
+    },
+    forget(peer) {
+      const entry = find(peer)
+      if (entry === undefined) return
+      clearTimeout(entry.timer)
+      kept.delete(entry)
     },
     stop() {
       stopped.abort()

@@ -1,37 +1,53 @@
 /**
- * May they: the owner's rules, deny over allow, default deny, and the audit of every decision.
+ * May they: the owner's rules (deny over ask over allow, default deny), their limits, and the audit of every decision.
  *
- * A verdict is reached once per caller, action and resource and kept until the rules change; a caller is one object per
- * connection, so a call costs a look-up and an audit row.
+ * What rules say of a caller, action and resource is worked out once and kept until the rules or the caller change; what
+ * depends on the moment (time windows, sizes, expiry) is looked at each time.
+ *
+ * Spec: protocols/policy/README.md
  *
  * @packageDocumentation
  * @example
  * const audit = await openAuditLog({ path: join(home, 'audit.log') })
- * const policy = await openPolicy({ path: join(home, 'policy.json'), audit })
- * const decision = policy.decide({ caller, action: 'tool.call', resource: 'tool:fs/read_file' })
+ * const policy = await openPolicy({ path: join(home, 'policy.json'), store, audit })
+ * const request = { caller, action: 'tool.call', resource: 'tool:fs/read_file', facts: { effects: 'read', tags: [] } }
+ * const decision = policy.decide(request)
  * if (decision.effect === 'deny') throw new MeshError('FORBIDDEN', decision.reason)
+ * const reservation = await policy.reserve(decision, request)
+ * reservation?.settle({ bytes: 812 })
  */
 import type { Caller } from '../auth/index.ts'
 import type { MeshError } from '../errors.ts'
+import type { Store } from '../store/index.ts'
 import type { Effect, PolicyDocument, Rule } from './messages.ts'
 
 export { openAuditLog } from './audit.ts'
 export { verifyAuditLog } from './audit-verify.ts'
 export { ACTIONS } from './constants.ts'
 export { compileGlob } from './glob.ts'
+export { policyMigrations } from './limits.ts'
 export { type Effect, type PolicyDocument, policyDocument, type Rule } from './messages.ts'
 export { openPolicy } from './policy.ts'
 
-/** One question to the policy. The caller must be the same object for the same connection: verdicts are cached on it. */
+/** One question to the policy. The caller must be the same object for the same standing: verdicts are kept by it. */
 export interface PolicyRequest {
   readonly caller: Caller
-  /** What is to be done: `tool.call`, `skill.call`, `model.call`, `record.read`. */
+  /** What is to be done, one of {@link ACTIONS}. */
   readonly action: string
-  /** What it is done to: `tool:<agent>/<capability>`, `agent:<agent>`. */
+  /** What it is done to: `<kind>:<agent>/<capability>`, `agent:<agent>`. */
   readonly resource: string
+  readonly facts?: Facts
 }
 
-/** The same object for the same question until the rules change. */
+/** What rules may ask about a request, beyond who, what and when. A condition on a missing fact fails closed. */
+export interface Facts {
+  readonly effects?: 'none' | 'read' | 'write' | 'external'
+  readonly tags?: readonly string[]
+  /** Size of the input as JSON; asked for only when a rule that fits has to know. */
+  readonly bytes?: () => number
+}
+
+/** The answer. */
 export interface Decision {
   readonly effect: Effect
   /** Ids of all rules that made it, in their alphabetical order; empty when no rule matched, which denies. */
@@ -41,12 +57,56 @@ export interface Decision {
    * would allow it. Printable ASCII, bounded.
    */
   readonly reason: string
+  /** The allowing or asking rules with limits, for {@link Policy.reserve}; unset when there are none. */
+  readonly limited?: readonly Rule[]
+  /** Of `ask`: how the request is to be made, from the first asking rule. */
+  readonly ask?: { readonly ttlMs: number; readonly remember: readonly Remember[] }
+  /** Scopes that would have let a rule allow it, of a denied or asking decision; at most 16. */
+  readonly missingScopes?: readonly string[]
+}
+
+/** How an owner's yes may be remembered. */
+export type Remember = 'once' | 'session' | 'duration' | 'always'
+
+/** What a call has taken from limits; to be settled once it is over. */
+export interface Reservation {
+  /** Ends the concurrency, adds what only the end tells: bytes of the output and cost. Only the first time counts. */
+  settle(spent: { readonly bytes?: number; readonly cost?: number }): void
+  /** Gives back everything: nothing was started. */
+  cancel(): void
+}
+
+/** How a decision comes about, rule by rule. */
+export interface Explanation {
+  readonly decision: Decision
+  readonly trace: readonly {
+    readonly rule: Rule
+    readonly matched: boolean
+    /** The first part that didn't fit, `when.time` and the like. */
+    readonly failed?: string
+    /** Use of its limits by this caller, `calls 3 of 100 until 2026-…`. */
+    readonly limits?: readonly string[]
+  }[]
 }
 
 export interface Policy {
   readonly document: PolicyDocument
-  /** Decides and audits; at most a microsecond once the caller has asked the same before. Never throws. */
+  /** What is wrong with the file on disk, while the last good rules stay in force. */
+  readonly problem: MeshError | undefined
+  /** Decides and audits; at most a few microseconds, one once the caller has asked the same before. Never throws. */
   decide(request: PolicyRequest): Decision
+  /** As {@link decide}, without audit: for showing and hiding. */
+  judge(request: PolicyRequest): Decision
+  /**
+   * Takes the call from the limits of `decision.limited`. The owner's own calls are never limited. Limits over a minute
+   * or more are on disk when this resolves.
+   *
+   * @returns undefined when there is nothing to settle
+   * @throws {MeshError} LIMIT_EXCEEDED with `data: { rule, limit, retryAfterMs }`, IO when a lasting limit can't be written
+   */
+  reserve(decision: Decision, request: PolicyRequest): Reservation | undefined | Promise<Reservation | undefined>
+  /** As {@link decide} without audit or limits, with every rule looked at. */
+  explain(request: PolicyRequest): Explanation
   /**
    * Writes rules into the policy file, replacing those of the same id, and applies them at once, together with what the
    * owner has edited meanwhile.
@@ -57,16 +117,26 @@ export interface Policy {
   put(rules: readonly Rule[]): Promise<void>
   /** Removes rules by id; ids that don't exist are ignored. @throws {MeshError} INVALID_CONFIG, IO as {@link put} */
   remove(ids: readonly string[]): Promise<void>
+  /** Ends watching the file and writes what limits have counted. */
+  stop(): Promise<void>
 }
 
 export interface PolicyInit {
   /**
-   * `policy.json`; made when missing, with two rules: the owner may do everything, everybody may read records. Without a
-   * path the same rules are kept in memory.
+   * `policy.json`; made when missing, with the rules of {@link INITIAL_DOCUMENT}; read again whenever it changes. A file
+   * `policy.shadow.json` beside it is evaluated and logged only. Without a path the same rules are kept in memory.
    */
   readonly path?: string
+  /** Keeps what limits have counted, with `policyMigrations`; without one it is forgotten at the end of the process. */
+  readonly store?: Store
   /** Gets a row for each decision; default none. */
   readonly audit?: AuditLog
+  /** Told each time the file was read anew: with what is wrong, or undefined when its rules are in force. */
+  readonly onReload?: (problem: MeshError | undefined) => void
+  /** Told when a limit stops a caller. */
+  readonly onLimit?: (caller: Caller, rule: string) => void
+  /** Milliseconds since 1970; default `Date.now`. */
+  readonly clock?: () => number
 }
 
 /** Where decisions go: an append-only, hash-chained log. */

@@ -3,7 +3,7 @@ import { ACTIONS, MAX_ALTERNATIVES, MAX_PATTERN_LENGTH, MAX_RULE_ID_LENGTH, MAX_
 import { compileGlob } from './glob.ts'
 
 const RULE_EFFECTS = ['allow', 'deny'] as const
-export type Effect = (typeof RULE_EFFECTS)[number]
+export type Effect = (typeof RULE_EFFECTS)[number] | 'ask'
 
 /** Blocked is missing on purpose: no rule can allow a blocked peer anything, and none needs to deny it. */
 const WHO = /^(?:\*|12D3KooW[1-9A-HJ-NP-Za-km-z]{44}|level:(?:unknown|known|trusted|owner))$/
@@ -51,7 +51,7 @@ export const policyDocument = z.strictObject({
 export interface Rule {
   /** Unique; letters, digits, `.`, `_`, `:`, `@`, `/`, `-`; at most 128. */
   readonly id: string
-  readonly effect: Effect
+  readonly effect: 'allow' | 'deny'
   /**
    * `*`, a PeerId, or `level:<trust level>`, which means that level and every one above it, in a deny too; a list means any
    * of them. Blocked callers never match an allow.

@@ -2,7 +2,7 @@ import type { Caller } from '../auth/index.ts'
 import { MeshError } from '../errors.ts'
 import { MAX_CACHED_VERDICTS, MAX_RULES, MAX_SHOWN_LENGTH } from './constants.ts'
 import { createDocument, INITIAL_DOCUMENT, parseRules, readDocument, writeDocument } from './document.ts'
-import type { AuditLog, Decision, Policy, PolicyInit, PolicyRequest } from './index.ts'
+import type { AuditLog, Decision, Explanation, Policy, PolicyInit, PolicyRequest } from './index.ts'
 import type { PolicyDocument, Rule } from './messages.ts'
 import { compileRules, type Judge } from './rules.ts'
 
@@ -53,6 +53,22 @@ class RulePolicy implements Policy {
     this.#audit?.append(verdict.row)
     return verdict.decision
   }
+
+  readonly problem = undefined
+
+  judge({ caller, action, resource }: PolicyRequest): Decision {
+    return this.#judge(caller, action, resource)
+  }
+
+  reserve(): undefined {
+    return undefined
+  }
+
+  explain(request: PolicyRequest): Explanation {
+    return { decision: this.judge(request), trace: [] }
+  }
+
+  async stop(): Promise<void> {}
 
   async put(rules: readonly Rule[]): Promise<void> {
     const added = parseRules(rules)

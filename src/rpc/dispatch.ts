@@ -1,4 +1,4 @@
-import type { Caller } from '../auth/index.ts'
+import type { Session } from '../auth/index.ts'
 import { abortError, MeshError } from '../errors.ts'
 import { checkTimeout } from './deadlines.ts'
 import type { Endpoint, RequestOptions } from './index.ts'
@@ -7,19 +7,20 @@ import { discard, isAsyncIterable, RunningRequest } from './running-request.ts'
 /**
  * Puts a request to an endpoint of this node: the way in for edges and for local calls, with the rules that hold for peers.
  *
+ * @param session whose caller asks; for one who can't change, `{ caller }`
  * @returns the result, or its items as an async iterable; leaving that cancels the request
  * @throws {MeshError} what the endpoint throws, anything else as INTERNAL; TIMEOUT, CANCELLED, INVALID_ARGUMENT
  */
 export async function dispatch(
   endpoint: Endpoint,
-  caller: Caller,
+  session: Session,
   body: unknown,
   options: RequestOptions = {}
 ): Promise<unknown> {
   const { signal } = options
   const timeoutMs = checkTimeout(options.timeoutMs ?? endpoint.protocol.timeoutMs)
   if (signal?.aborted === true) throw abortError(signal)
-  const request = new RunningRequest(1, caller, Number.POSITIVE_INFINITY)
+  const request = new RunningRequest(1, session, Number.POSITIVE_INFINITY)
   const stopped = Promise.withResolvers<never>()
   stopped.promise.catch(() => {})
   const stop = (reason: MeshError): void => {

@@ -5,12 +5,12 @@
  *
  * @packageDocumentation
  * @example
- * const rpc = createRpc({ network, authenticate: auth.callerOf })
+ * const rpc = createRpc({ network, authenticate: auth.sessionOf })
  * await rpc.handle({ protocol: HELLO, handle: (body, { caller }) => nodeInfo })
  * const info = await rpc.request(peer, HELLO, {}, { timeoutMs: 5_000 })
  */
 import type { Connection } from '@libp2p/interface'
-import type { Caller } from '../auth/index.ts'
+import type { Caller, Session } from '../auth/index.ts'
 import type { Network } from '../network/index.ts'
 
 export * from './constants.ts'
@@ -43,7 +43,10 @@ export interface Endpoint {
 }
 
 export interface RequestContext {
+  /** Who asked, as of the request's beginning. */
   readonly caller: Caller
+  /** What it came by; `session.caller` is who it is now. */
+  readonly session: Session
   /** Aborted on cancel, deadline, or when the connection breaks. Made on first use: a handler that never asks costs nothing. */
   readonly signal: AbortSignal
 }
@@ -76,7 +79,7 @@ export interface Rpc {
 export interface RpcComponents {
   readonly network: Pick<Network, 'openStream' | 'handle'>
   /** Who is at the other end; called once per inbound stream. What it throws refuses the stream. */
-  readonly authenticate: (connection: Connection) => Caller
+  readonly authenticate: (connection: Connection) => Session
   /** A peer broke the protocol, and its channel was reset. */
   readonly onViolation?: (peer: string, reason: string) => void
   /** An endpoint threw what isn't a {@link MeshError}; the peer saw INTERNAL. */

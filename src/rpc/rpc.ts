@@ -96,15 +96,16 @@ class ChannelRpc implements Rpc {
       stream.abort(new Error('the node is stopping'))
       return
     }
-    const caller = this.#authenticate(stream, connection)
-    if (caller === undefined) return
-    const guest = guests.get(caller.peer) ?? newGuest(caller.peer, guests)
+    const session = this.#authenticate(stream, connection)
+    if (session === undefined) return
+    const { peer } = session.caller
+    const guest = guests.get(peer) ?? newGuest(peer, guests)
     const channel = new ServedChannel(stream, {
       endpoint,
-      caller,
+      session,
       load: guest,
       now: this.#now,
-      onViolation: (peer, reason) => this.#violated(connection, peer, reason),
+      onViolation: (violator, reason) => this.#violated(connection, violator, reason),
       onDefect: this.#components.onDefect ?? (() => {}),
       onClose: (closed) => {
         this.#served.delete(closed)

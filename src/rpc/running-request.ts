@@ -1,4 +1,4 @@
-import type { Caller } from '../auth/index.ts'
+import type { Caller, Session } from '../auth/index.ts'
 import type { MeshError } from '../errors.ts'
 import type { RequestContext } from './index.ts'
 
@@ -6,6 +6,7 @@ import type { RequestContext } from './index.ts'
 export class RunningRequest implements RequestContext {
   readonly id: number
   readonly caller: Caller
+  readonly session: Session
   /** Monotonic milliseconds. */
   deadline = Number.POSITIVE_INFINITY
   /** Bytes of items that the other side still takes. */
@@ -16,9 +17,10 @@ export class RunningRequest implements RequestContext {
   #stopReason: MeshError | undefined
   #wake: (() => void) | undefined
 
-  constructor(id: number, caller: Caller, credit: number) {
+  constructor(id: number, session: Session, credit: number) {
     this.id = id
-    this.caller = caller
+    this.session = session
+    this.caller = session.caller
     this.credit = credit
   }
 

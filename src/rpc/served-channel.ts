@@ -1,6 +1,6 @@
 import { setImmediate as nextTurn } from 'node:timers/promises'
 import type { Stream } from '@libp2p/interface'
-import type { Caller } from '../auth/index.ts'
+import type { Session } from '../auth/index.ts'
 import { MeshError } from '../errors.ts'
 import { FrameStream } from '../wire/index.ts'
 import { BURST_BYTES, INITIAL_CREDIT_BYTES } from './constants.ts'
@@ -19,7 +19,7 @@ export interface Load {
 
 export interface ServedChannelComponents {
   readonly endpoint: Endpoint
-  readonly caller: Caller
+  readonly session: Session
   readonly load: Load
   readonly now: () => number
   readonly onViolation: (peer: string, reason: string) => void
@@ -116,12 +116,12 @@ export class ServedChannel {
   }
 
   #violate(reason: string): void {
-    this.#components.onViolation(this.#components.caller.peer, reason)
+    this.#components.onViolation(this.#components.session.caller.peer, reason)
     this.abort(new MeshError('INVALID_MESSAGE', reason))
   }
 
   #start(frame: RequestFrame): void {
-    const { endpoint, caller, load } = this.#components
+    const { endpoint, session, load } = this.#components
     const { id } = frame
     if (id <= this.#lastId) {
       this.#violate('a request with a used id')
@@ -132,7 +132,7 @@ export class ServedChannel {
       this.#sendError(id, new MeshError('BUSY', `${endpoint.protocol.maxInFlight} requests are running already`))
       return
     }
-    const request = new RunningRequest(id, caller, frame.credit ?? INITIAL_CREDIT_BYTES)
+    const request = new RunningRequest(id, session, frame.credit ?? INITIAL_CREDIT_BYTES)
     let result: unknown
     try {
       result = endpoint.handle(frame.body, request)

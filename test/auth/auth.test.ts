@@ -3,15 +3,8 @@ import type { Connection } from '@libp2p/interface'
 import { peerIdFromPrivateKey } from '@libp2p/peer-id'
 import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
-import {
-  createAuth,
-  createHello,
-  HELLO,
-  type Hello,
-  ownerCaller,
-  printableName,
-  readHello
-} from '../../src/auth/index.ts'
+import { createHello, HELLO, type Hello, ownerCaller, printableName, readHello } from '../../src/auth/index.ts'
+import { strangersAuth } from '../callers.ts'
 import { startPair } from '../rpc/nodes.ts'
 
 const hello: Hello = {
@@ -28,22 +21,22 @@ async function connectionOf(type: 'Ed25519' | 'secp256k1', encryption?: string):
   return { remotePeer: peerIdFromPrivateKey(key), encryption } as Partial<Connection> as Connection
 }
 
-describe('callerOf', () => {
+describe('a session', () => {
   it('names the key of the connection, and is made once for it', async () => {
-    const { callerOf } = createAuth()
+    const { sessionOf } = strangersAuth()
     const [connection, other] = await Promise.all([
       connectionOf('Ed25519', '/noise'),
       connectionOf('Ed25519', '/noise')
     ])
-    const caller = callerOf(connection)
+    const { caller } = sessionOf(connection)
     expect(caller).toEqual({
       peer: connection.remotePeer.toString(),
-      credentials: [{ method: 'noise' }],
+      credentials: [{ method: 'noise', binding: 'noise', subject: connection.remotePeer.toString(), scopes: [] }],
       trust: 'unknown',
       binding: 'noise'
     })
-    expect(callerOf(connection)).toBe(caller)
-    expect(callerOf(other)).not.toBe(caller)
+    expect(sessionOf(connection).caller).toBe(caller)
+    expect(sessionOf(other).caller).not.toBe(caller)
   })
 
   it.each([
@@ -51,13 +44,13 @@ describe('callerOf', () => {
     { id: 'no encryption', connection: () => connectionOf('Ed25519') }
   ])('refuses a connection with $id as FORBIDDEN', async ({ connection }) => {
     const refused = await connection()
-    expect(() => createAuth().callerOf(refused)).toThrow(expect.objectContaining({ code: 'FORBIDDEN' }))
+    expect(() => strangersAuth().sessionOf(refused)).toThrow(expect.objectContaining({ code: 'FORBIDDEN' }))
   })
 
   it('has the owner as its own peer, bound to this machine', () => {
     expect(ownerCaller('12D3KooW')).toEqual({
       peer: '12D3KooW',
-      credentials: [{ method: 'local' }],
+      credentials: [{ method: 'local', binding: 'local', subject: '12D3KooW', scopes: [] }],
       trust: 'owner',
       binding: 'local'
     })
@@ -70,7 +63,11 @@ describe('hello', () => {
     const heard: { peer: string; hello: Hello }[] = []
     const answer = { ...hello, name: 'answerer' }
     await answerer.rpc.handle(
-      createHello({ describe: () => answer, onHello: (peer, said) => heard.push({ peer, hello: said }) })
+      createHello({
+        auth: strangersAuth(),
+        describe: () => answer,
+        onHello: (peer, said) => heard.push({ peer, hello: said })
+      })
     )
     expect(readHello(await asker.rpc.request(answerer.id, HELLO, hello))).toEqual(answer)
     expect(heard).toEqual([{ peer: asker.id, hello }])
@@ -78,7 +75,7 @@ describe('hello', () => {
 
   it('is refused over the wire when it is none', async () => {
     const { asker, answerer } = await startPair()
-    await answerer.rpc.handle(createHello({ describe: () => hello }))
+    await answerer.rpc.handle(createHello({ auth: strangersAuth(), describe: () => hello }))
     const request = asker.rpc.request(answerer.id, HELLO, { ...hello, name: 'a\u202eb' })
     await expect(request).rejects.toMatchObject({ code: 'INVALID_MESSAGE', message: expect.stringContaining('name') })
   })

@@ -1,5 +1,4 @@
 import { expect, it, onTestFinished } from 'vitest'
-import { createAuth } from '../../src/auth/index.ts'
 import { CATALOGUE_TOPIC } from '../../src/discovery/constants.ts'
 import { createDiscovery, type Discovery } from '../../src/discovery/index.ts'
 import type { Emit, MeshEventName } from '../../src/events.ts'
@@ -8,6 +7,7 @@ import type { Network } from '../../src/network/index.ts'
 import { createRegistry, type Registry, registryMigrations } from '../../src/registry/index.ts'
 import { createRpc } from '../../src/rpc/index.ts'
 import { openStore } from '../../src/store/index.ts'
+import { strangersAuth } from '../callers.ts'
 import { makeNode, until } from '../network/nodes.ts'
 import { all } from './mesh.ts'
 
@@ -34,8 +34,8 @@ async function startNode(bootstrap: readonly string[] = []): Promise<RealNode> {
   }
   const { network } = await makeNode({ bootstrap }, { identity, emit })
   const registry = createRegistry({ store, identity, checkSchema: async () => {} })
-  const auth = createAuth()
-  const rpc = createRpc({ network, authenticate: (connection) => auth.callerOf(connection) })
+  const auth = strangersAuth()
+  const rpc = createRpc({ network, authenticate: auth.sessionOf })
   const discovery = createDiscovery({ identity, registry, network, rpc, emit, on: on as never })
   await discovery.start()
   await network.start()

@@ -1,6 +1,6 @@
 import type { CID } from 'multiformats/cid'
 import { onTestFinished } from 'vitest'
-import type { Caller, TrustLevel } from '../../src/auth/index.ts'
+import type { TrustLevel } from '../../src/auth/index.ts'
 import {
   createDiscovery,
   type Discovery,
@@ -18,12 +18,13 @@ import {
   type Registry,
   registryMigrations
 } from '../../src/registry/index.ts'
-import type { Endpoint, Protocol, RequestOptions, Rpc } from '../../src/rpc/index.ts'
+import type { Endpoint, Protocol, RequestContext, RequestOptions, Rpc } from '../../src/rpc/index.ts'
 import { openStore } from '../../src/store/index.ts'
+import { callerOf, contextOf } from '../callers.ts'
 import { NOW } from './records.ts'
 
 type Receive = (author: string, data: Uint8Array) => TopicVerdict
-export type Answer = (body: unknown, context: { caller: Caller; signal: AbortSignal }) => unknown
+export type Answer = (body: unknown, context: RequestContext) => unknown
 
 /** Nodes of one process whose network is a table: what it does is said by the test, and at once. */
 export class TestMesh {
@@ -230,6 +231,7 @@ function fakeNetwork(node: TestNode): Network {
     start: unused,
     stop: unused,
     connect: unused,
+    disconnect: () => {},
     openStream: unused,
     handle: unused,
     setName: () => {},
@@ -274,9 +276,9 @@ function fakeRpc(node: TestNode): Rpc {
       options.timeoutMs ?? protocol.timeoutMs
     )
     const signal = AbortSignal.any([ended.signal, ...(options.signal === undefined ? [] : [options.signal])])
-    const caller: Caller = { peer: node.id, credentials: [{ method: 'noise' }], trust: other.trust, binding: 'noise' }
+    const context = contextOf(callerOf(node.id, other.trust), signal)
     try {
-      const answer = await orAborted(Promise.resolve(other.answer(copy(body, protocol), { caller, signal })), signal)
+      const answer = await orAborted(Promise.resolve(other.answer(copy(body, protocol), context)), signal)
       if (!isIterable(answer)) {
         yield copy(answer, protocol)
         return

@@ -1,20 +1,16 @@
 import { describe, expect, it } from 'vitest'
-import type { Caller, TrustLevel } from '../../src/auth/index.ts'
+import type { TrustLevel } from '../../src/auth/index.ts'
 import { MAX_PAGE_BYTES, MAX_PAGE_RECORDS, MAX_SNAPSHOT_HINTS } from '../../src/discovery/constants.ts'
 import type { Hint, QueryAnswer } from '../../src/discovery/messages.ts'
 import type { PolicyRequest } from '../../src/policy/index.ts'
+import { contextOf, callerOf as strangerOf } from '../callers.ts'
 import { all, TestMesh, type TestNode } from './mesh.ts'
 
-const callerOf = (trust: TrustLevel): Caller => ({
-  peer: '12D3KooWCaller',
-  credentials: [{ method: 'noise' }],
-  trust,
-  binding: 'noise'
-})
+const callerOf = (trust: TrustLevel) => strangerOf('12D3KooWCaller', trust)
 
 async function ask(node: TestNode, body: unknown, trust: TrustLevel = 'unknown'): Promise<QueryAnswer> {
   const { signal } = new AbortController()
-  return (await node.answer?.(body, { caller: callerOf(trust), signal })) as QueryAnswer
+  return (await node.answer?.(body, contextOf(callerOf(trust), signal))) as QueryAnswer
 }
 
 const namesIn = (node: TestNode, { records }: { records: readonly string[] }) =>
@@ -126,7 +122,7 @@ describe('watch', () => {
     const node = await new TestMesh().node()
     for (let i = 0; i < MAX_PAGE_RECORDS + 1; i++) await node.offer(`a${i}`, ['read'])
     const { signal } = new AbortController()
-    const answer = node.answer?.({ op: 'watch', query: { name: 'read' } }, { caller: callerOf('unknown'), signal })
+    const answer = node.answer?.({ op: 'watch', query: { name: 'read' } }, contextOf(callerOf('unknown'), signal))
     const items = (answer as AsyncIterable<Record<string, unknown>>)[Symbol.asyncIterator]()
     expect((await items.next()).value).toMatchObject({ more: true })
     expect((await items.next()).value).toMatchObject({ records: [expect.any(String)], more: false })
@@ -144,7 +140,7 @@ describe('watch', () => {
   it('keeps only the latest for a reader that is slow', async () => {
     const node = await new TestMesh().node()
     const { signal } = new AbortController()
-    const answer = node.answer?.({ op: 'watch', query: {} }, { caller: callerOf('unknown'), signal })
+    const answer = node.answer?.({ op: 'watch', query: {} }, contextOf(callerOf('unknown'), signal))
     const items = (answer as AsyncIterable<Record<string, unknown>>)[Symbol.asyncIterator]()
     await items.next()
     for (const version of ['1.0.0', '2.0.0', '3.0.0']) await node.offer('fs', [{ kind: 'tool', name: 'read', version }])

@@ -4,8 +4,9 @@ import { createRequire } from 'node:module'
 import { dirname, join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { onTestFinished } from 'vitest'
-import type { Caller } from '../../src/auth/index.ts'
+import type { TrustLevel } from '../../src/auth/index.ts'
 import type { AgentConnection, Driver, DriverContext, InvokeContext } from '../../src/drivers/index.ts'
+import { callerOf, contextOf } from '../callers.ts'
 
 /** A binary of a development dependency, to be run by `process.execPath`. */
 export function packageBinary(name: string): string {
@@ -14,12 +15,8 @@ export function packageBinary(name: string): string {
 
 export const ODD_SERVER = fileURLToPath(new URL('servers/odd.ts', import.meta.url))
 
-function callerOf(trust: Caller['trust']): Caller {
-  return { peer: '12D3KooWTest', credentials: [{ method: 'noise' }], trust, binding: 'noise' }
-}
-
-export function invokeContext(signal = AbortSignal.timeout(20_000), trust: Caller['trust'] = 'known'): InvokeContext {
-  return { caller: callerOf(trust), signal }
+export function invokeContext(signal = AbortSignal.timeout(20_000), trust: TrustLevel = 'known'): InvokeContext {
+  return contextOf(callerOf('12D3KooWTest', trust), signal)
 }
 
 export interface Connected {

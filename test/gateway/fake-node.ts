@@ -8,6 +8,8 @@ export const SELF = '12D3KooWAfPwQQxGNNxYTCCwLHyrdwdUTHtKWPrCfLQZu9Z3EFqS'
 export const PEER = '12D3KooWB3sfxkwmWeBYy6WBkyn3RR5wcm6LPqAwUHGDzsfrvZmy'
 
 /** A node of one process, for what stands in front of it. `ended` lists what was cancelled. */
+type Guarded = 'trust' | 'policy' | 'keys' | 'logins' | 'pairing' | 'permissions' | 'grants' | 'pins' | 'check'
+
 export interface FakeNode extends Node {
   readonly ended: string[]
   emit<K extends MeshEventName>(event: K, detail: MeshEvents[K]): void
@@ -94,7 +96,10 @@ export function fakeNode(): FakeNode {
     return { id, definition, state: 'up', record: recordOf(id, { driver, tags: [...tags], audience }) }
   }
 
+  const guarded = {} as Pick<Node, Guarded>
+
   return {
+    ...guarded,
     id: SELF,
     did: 'did:key:z6MkFake',
     name: 'fake',
@@ -129,7 +134,9 @@ export function fakeNode(): FakeNode {
       peers: 1,
       agents: agents.size,
       records: 1,
-      refused: { expired: 2 }
+      refused: { expired: 2 },
+      pendingApprovals: 0,
+      policy: { rules: 2 }
     }),
     peers: () => [
       {

@@ -189,7 +189,7 @@ async function published(from: TestNode, to: TestNode, topic: string): Promise<v
 async function startBare(...listen: string[]): Promise<{ node: MeshLibp2p; gossip: MeshGossip }> {
   const identity = createIdentity()
   const node = await composeLibp2p(
-    { identity, datastore: undefined, logger: silentLogger(), clock: Date.now },
+    { identity, datastore: undefined, logger: silentLogger(), clock: Date.now, isBlocked: () => false },
     { listen, transports: undefined, connectionEncrypters: undefined, watch: { onListening() {}, onFailure() {} } }
   )
   const gossip = createGossip()

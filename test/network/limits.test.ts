@@ -204,7 +204,7 @@ interface FakeConnection extends EventTarget {
 
 /** A gater and the two ends of what libp2p does with it. */
 function gaterAt(clock: () => number) {
-  const gater = createGater(clock)
+  const gater = createGater({ clock, isBlocked: () => false })
   return {
     dial: (host: string) => {
       const remoteAddr = multiaddr(host.includes(':') ? `/ip6/${host}/tcp/1` : `/ip4/${host}/tcp/1`)

@@ -71,7 +71,7 @@ const recordsEndpoint = createRecordsEndpoint({
 
 function askForRecords(body: unknown): unknown {
   const caller = { peer: 'peer', credentials: [], trust: 'unknown', binding: 'noise' } as const
-  return recordsEndpoint.handle(body, { caller, signal: AbortSignal.abort() })
+  return recordsEndpoint.handle(body, { caller, session: { caller }, signal: AbortSignal.abort() })
 }
 
 const TOPIC = '/pryx-mesh/catalogue/1'

@@ -4,7 +4,8 @@ import { MeshError } from '../../src/errors.ts'
 import { dispatch, type Endpoint } from '../../src/rpc/index.ts'
 import { ECHO, gate } from './nodes.ts'
 
-const owner = ownerCaller('12D3KooW')
+const caller = ownerCaller('12D3KooW')
+const owner = { caller }
 const endpoint = (handle: Endpoint['handle']): Endpoint => ({ protocol: ECHO, handle })
 
 describe('dispatch', () => {
@@ -14,7 +15,7 @@ describe('dispatch', () => {
       owner,
       { a: 1 }
     )
-    expect(result).toEqual({ body: { a: 1 }, caller: owner })
+    expect(result).toEqual({ body: { a: 1 }, caller })
     expect(
       await dispatch(
         endpoint(async (body) => body),

@@ -6,10 +6,10 @@ import { tcp } from '@libp2p/tcp'
 import { yamux } from '@libp2p/yamux'
 import { createLibp2p } from 'libp2p'
 import { onTestFinished } from 'vitest'
-import { createAuth } from '../../src/auth/index.ts'
 import { MeshError } from '../../src/errors.ts'
 import type { Network } from '../../src/network/index.ts'
 import { createRpc, type Protocol, type Rpc, type RpcComponents } from '../../src/rpc/index.ts'
+import { strangersAuth } from '../callers.ts'
 
 export const ECHO: Protocol = { id: '/test/echo/1.0.0', maxFrameBytes: 256 * 1024, timeoutMs: 30_000, maxInFlight: 64 }
 
@@ -39,7 +39,7 @@ export async function startNode(components: Partial<RpcComponents> = {}): Promis
   const defects: unknown[] = []
   const rpc = createRpc({
     network: networkOf(libp2p, opened),
-    authenticate: createAuth().callerOf,
+    authenticate: strangersAuth().sessionOf,
     onViolation: (peer, reason) => violations.push({ peer, reason }),
     onDefect: (error) => defects.push(error),
     ...components

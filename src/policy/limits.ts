@@ -1,0 +1,3 @@
+import type { Migrations } from '../store/index.ts'
+
+export const policyMigrations: Migrations = { room: 'policy', steps: [] }

@@ -1,0 +1,2 @@
+/** Remote capabilities pinned; a pin takes about 2 KiB. */
+export const MAX_PINS = 10_000

@@ -1,0 +1,7 @@
+/** A stand-in for a room that is being built. */
+export function unfinished<T extends object>(partial: Partial<T>): T {
+  return new Proxy(partial as T, {
+    get: (target, name) =>
+      Reflect.get(target, name) ?? (() => Promise.reject(new Error(`${String(name)} is not built`)))
+  })
+}
