@@ -100,6 +100,17 @@ export function duration(text: string): number {
   return Math.ceil(value)
 }
 
+/** A duration such as `30s`, `24h`, `90d`, for what lasts long, in milliseconds. */
+export function longDuration(text: string): number {
+  const value = /\d/.test(text) && text.length <= 100 ? ms(text as StringValue) : undefined
+  if (value === undefined || !(value >= 1_000 && value <= MAX_LONG_MS)) {
+    throw new InvalidArgumentError('Say how long, from 1s to 10y, such as 30m, 24h or 90d.')
+  }
+  return Math.ceil(value)
+}
+
+const MAX_LONG_MS = ms('10y')
+
 /** A whole number from 1. */
 export function count(text: string): number {
   const value = Number(text)
