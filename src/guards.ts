@@ -1,10 +1,9 @@
-import { type Auth, createAuth, createMtls, type Verifier } from './auth/index.ts'
+import { type Auth, createAuth, type Verifier } from './auth/index.ts'
 import type { Events } from './events.ts'
 import type { Home } from './home.ts'
 import type { Identity } from './identity/index.ts'
 import { type ApiKeys, createApiKeys } from './keys/index.ts'
 import type { NodeInit } from './node.ts'
-import { createLogins, createTokens, type Logins, type Tokens } from './oauth/index.ts'
 import { openAuditLog, openPolicy, type Policy } from './policy/index.ts'
 import type { Store } from './store/index.ts'
 import { createTrust, type Trust } from './trust/index.ts'
@@ -16,11 +15,7 @@ export interface Guards {
   readonly trust: Trust
   readonly policy: Policy
   readonly keys: ApiKeys
-  readonly tokens: Tokens
-  readonly logins: Logins
   readonly auth: Auth
-  /** Those of rooms that are made later are added to it. */
-  readonly verifiers: Verifier[]
 }
 
 export interface GuardsComponents {
@@ -63,10 +58,7 @@ export async function openGuards(
     vault,
     onRevoke: (id) => auth.revoke(({ method, subject }) => method === 'api-key' && subject === id)
   })
-  const { issuers = [], audience, mtls = {} } = init.auth ?? {}
-  const tokens = createTokens({ identity, issuers, ...(audience === undefined ? {} : { audience }) })
-  const logins = resources.adopt(await createLogins({ identity, store, vault, emit }), (opened) => opened.stop())
-  verifiers.push(keys.verifier, tokens.verifier, await createMtls(mtls))
+  verifiers.push(keys.verifier)
   trust.onChange((peer) => auth.refresh(peer))
-  return { vault, trust, policy, keys, tokens, logins, auth, verifiers }
+  return { vault, trust, policy, keys, auth }
 }

@@ -17,7 +17,6 @@ import type { Standing } from '../trust/index.ts'
 export * from './constants.ts'
 export { createHello, type HelloComponents, readHello } from './hello.ts'
 export { type Hello, type HelloAnswer, type HelloRequest, printableName } from './messages.ts'
-export { type CertificatePin, createMtls, type MtlsInit } from './mtls.ts'
 export { type CredentialSource, createPresenter, type Presenter } from './presenter.ts'
 export { REFUSALS, type Refusal, refused } from './refusals.ts'
 export { createAuth, ownerCaller } from './session.ts'
@@ -31,7 +30,7 @@ export type TrustLevel = (typeof TRUST_LEVELS)[number]
  * connection, the key of a DPoP proof (RFC 9449), a client certificate, an HMAC by a shared secret, a secret that was
  * itself sent; `none` is a plain bearer token, which whoever has seen it can present.
  */
-export const BINDINGS = ['local', 'noise', 'dpop', 'mtls', 'hmac', 'secret', 'none'] as const
+export const BINDINGS = ['local', 'noise', 'secret', 'none'] as const
 export type Binding = (typeof BINDINGS)[number]
 
 /** `local` is the owner at the control socket; `owner` a statement by the owner of several nodes that this is one of them. */

@@ -37,15 +37,8 @@ const EVENTS: Readonly<Record<MeshEventName, true>> = {
   'credential:presented': true,
   'credential:refused': true,
   'policy:reloaded': true,
-  'permission:asked': true,
-  'permission:answered': true,
-  'permission:decided': true,
-  'grant:issued': true,
-  'grant:revoked': true,
   'trust:changed': true,
-  'peer:paired': true,
-  'definition:changed': true,
-  'login:changed': true
+  'definition:changed': true
 }
 
 const kind = z.enum(['tool', 'skill', 'model'] satisfies readonly CapabilityKind[])
