@@ -14,7 +14,7 @@ const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
   wire: ['errors'],
   store: ['errors'],
   schema: ['errors', 'wire'],
-  vault: ['errors'],
+  vault: ['errors', 'store'],
   policy: ['errors'],
   identity: ['errors', 'wire', 'store'],
   auth: ['errors', 'wire', 'identity'],
