@@ -1,9 +1,7 @@
 import { type Auth, createAuth, type Verifier } from './auth/index.ts'
 import type { Events } from './events.ts'
 import type { Home } from './home.ts'
-import type { Identity } from './identity/index.ts'
 import { type ApiKeys, createApiKeys } from './keys/index.ts'
-import type { NodeInit } from './node.ts'
 import { openAuditLog, openPolicy, type Policy } from './policy/index.ts'
 import type { Store } from './store/index.ts'
 import { createTrust, type Trust } from './trust/index.ts'
@@ -19,7 +17,6 @@ export interface Guards {
 }
 
 export interface GuardsComponents {
-  readonly identity: Identity
   readonly store: Store
   readonly events: Events
   readonly log: (text: string) => void
@@ -27,8 +24,7 @@ export interface GuardsComponents {
 
 export async function openGuards(
   home: Home | undefined,
-  init: NodeInit,
-  { identity, store, events, log }: GuardsComponents,
+  { store, events, log }: GuardsComponents,
   resources: AsyncDisposableStack
 ): Promise<Guards> {
   const { emit } = events

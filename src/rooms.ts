@@ -83,7 +83,7 @@ export async function openRooms(
   resources: AsyncDisposableStack
 ): Promise<Rooms> {
   const base = await openBase(home, init, resources)
-  const guards = await openGuards(home, init, base, resources)
+  const guards = await openGuards(home, base, resources)
   const mesh = await openMesh(home, init, { ...base, ...guards }, resources)
   const access = await openAccess(init, { ...base, ...guards, ...mesh }, resources)
   const { identity, events } = base
@@ -207,7 +207,7 @@ function countBreaches(log: (text: string) => void): Breaches & { add: (peer: st
 }
 
 /** Protocol name → versions, from the ids of what this node serves. */
-export function spokenVersions(): Record<string, string[]> {
+function spokenVersions(): Record<string, string[]> {
   const ids = [HELLO.id, recordsProtocol.id, CALL.id].map((id) => id.split('/').slice(2))
   return Object.fromEntries(ids.map(([name = '', version = '']) => [name, [version]]))
 }

@@ -16,9 +16,6 @@ export const MAX_NODE_NAME_LENGTH = 64
 export const MAX_HELLO_PROTOCOLS = 32
 export const MAX_HELLO_METHODS = 16
 
-/** OAuth issuers that a node may say it accepts. */
-export const MAX_HELLO_ISSUERS = 8
-
 /** Credentials in one hello, and on one session with the key of the connection. */
 export const MAX_CREDENTIALS = 8
 

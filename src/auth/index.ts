@@ -30,7 +30,7 @@ export type TrustLevel = (typeof TRUST_LEVELS)[number]
  * connection, the key of a DPoP proof (RFC 9449), a client certificate, an HMAC by a shared secret, a secret that was
  * itself sent; `none` is a plain bearer token, which whoever has seen it can present.
  */
-export const BINDINGS = ['local', 'noise', 'secret', 'none'] as const
+export const BINDINGS = ['local', 'noise', 'dpop', 'mtls', 'hmac', 'secret', 'none'] as const
 export type Binding = (typeof BINDINGS)[number]
 
 /** `local` is the owner at the control socket; `owner` a statement by the owner of several nodes that this is one of them. */
@@ -112,7 +112,7 @@ export interface Auth {
    *
    * @throws {MeshError} FORBIDDEN when the peer's key isn't Ed25519 or the connection is not encrypted
    */
-  sessionOf(connection: Connection): Session
+  readonly sessionOf: (connection: Connection) => Session
   /**
    * Checks credentials and adds the good ones to the session; one of the same method and subject replaces the one before,
    * so a renewal doesn't interrupt anything.

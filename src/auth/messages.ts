@@ -1,11 +1,5 @@
 import { z } from 'zod'
-import {
-  MAX_CREDENTIALS,
-  MAX_HELLO_ISSUERS,
-  MAX_HELLO_METHODS,
-  MAX_HELLO_PROTOCOLS,
-  MAX_NODE_NAME_LENGTH
-} from './constants.ts'
+import { MAX_CREDENTIALS, MAX_HELLO_METHODS, MAX_HELLO_PROTOCOLS, MAX_NODE_NAME_LENGTH } from './constants.ts'
 
 // Control, format (bidi, zero-width), surrogate and private characters and line breaks can make one name look like another.
 const UNPRINTABLE = '\\p{Cc}\\p{Cf}\\p{Cs}\\p{Co}\\p{Zl}\\p{Zp}'
@@ -26,11 +20,7 @@ export const helloMessage = z.object({
     .refine((protocols) => Object.keys(protocols).length <= MAX_HELLO_PROTOCOLS)
     .meta({ maxProperties: MAX_HELLO_PROTOCOLS }),
   /** Credential methods accepted. */
-  auth: z.array(z.string().regex(/^[a-z][a-z0-9-]{0,31}$/)).max(MAX_HELLO_METHODS),
-  /** Where to get an access token for the sender: what to ask for, and whom. RFC 9728's `resource` and `authorization_servers`. */
-  oauth: z
-    .object({ resource: z.string().max(2_048), issuers: z.array(z.string().max(2_048)).max(MAX_HELLO_ISSUERS) })
-    .optional()
+  auth: z.array(z.string().regex(/^[a-z][a-z0-9-]{0,31}$/)).max(MAX_HELLO_METHODS)
 })
 export type Hello = z.infer<typeof helloMessage>
 

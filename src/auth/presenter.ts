@@ -47,7 +47,7 @@ export function createPresenter(components: PresenterComponents): Presenter {
   /** Settled or not: what was presented to whom on the present connection. */
   const presented = new Map<string, Promise<void>>()
   const done = new Set<string>()
-  const renewals = new Map<string, NodeJS.Timeout>()
+  const renewals = createRenewals(clock)
 
   const holders = (peer: string) => sources.filter((source) => source.holdsFor(peer))
 
@@ -70,13 +70,7 @@ export function createPresenter(components: PresenterComponents): Presenter {
       if (!result.ok) emit('credential:refused', { peer, method: result.method, reason: result.error.message })
     }
     const renewAt = Math.min(...held.map((each) => each.renewAt ?? Number.POSITIVE_INFINITY))
-    if (renewAt !== Number.POSITIVE_INFINITY) renewLater(peer, renewAt)
-  }
-
-  const renewLater = (peer: string, at: number): void => {
-    clearTimeout(renewals.get(peer))
-    const timer = setTimeout(() => void start(peer), Math.min(Math.max(MIN_RENEWAL_MS, at - clock()), MAX_RENEWAL_MS))
-    renewals.set(peer, timer.unref())
+    if (renewAt !== Number.POSITIVE_INFINITY) renewals.set(peer, renewAt, () => void start(peer))
   }
 
   /** What can't be presented doesn't stop a call: the peer's policy then says what is missing. */
@@ -91,7 +85,6 @@ export function createPresenter(components: PresenterComponents): Presenter {
   }
 
   const forget = (peer: string): void => {
-    clearTimeout(renewals.get(peer))
     renewals.delete(peer)
     presented.delete(peer)
     done.delete(peer)
@@ -108,9 +101,26 @@ export function createPresenter(components: PresenterComponents): Presenter {
     },
     changed: forget,
     lost: forget,
-    stop() {
-      for (const timer of renewals.values()) clearTimeout(timer)
-      renewals.clear()
+    stop: () => renewals.clear()
+  }
+}
+
+/** One timer for each peer. */
+function createRenewals(clock: () => number) {
+  const timers = new Map<string, NodeJS.Timeout>()
+  return {
+    set(peer: string, at: number, renew: () => void): void {
+      clearTimeout(timers.get(peer))
+      const afterMs = Math.min(Math.max(MIN_RENEWAL_MS, at - clock()), MAX_RENEWAL_MS)
+      timers.set(peer, setTimeout(renew, afterMs).unref())
+    },
+    delete(peer: string): void {
+      clearTimeout(timers.get(peer))
+      timers.delete(peer)
+    },
+    clear(): void {
+      for (const timer of timers.values()) clearTimeout(timer)
+      timers.clear()
     }
   }
 }

@@ -28,7 +28,7 @@ export function createCalls(components: CallsComponents): Calls {
   }
 
   /** What a peer answers tells something about it. */
-  const judge = async (peer: string, check: () => unknown): Promise<void> => {
+  const judge = async (peer: string, check: () => void | Promise<void>): Promise<void> => {
     try {
       const pending = check()
       if (pending !== undefined) await pending
@@ -77,7 +77,7 @@ export function createCalls(components: CallsComponents): Calls {
   }
 }
 
-function checkResult(checks: Checks, result: unknown): unknown {
+function checkResult(checks: Checks, result: unknown): void | Promise<void> {
   if (!checks.streaming) return itemCheck(checks)?.(result)
   const check = itemCheck(checks)
   if (check === undefined) return undefined

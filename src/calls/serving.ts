@@ -38,19 +38,7 @@ interface Route {
 export function createServing(components: ServingComponents): Endpoint {
   const { registry, host, policy, trust, emit } = components
   const checksOf = createChecks(components.schemas)
-  const routesOf = new WeakMap<Caller, Map<string, Route>>()
-
-  const routeFor = (body: unknown, caller: Caller): Route => {
-    const routes = routesOf.get(caller) ?? new Map<string, Route>()
-    if (routes.size === 0) routesOf.set(caller, routes)
-    const key = routeKey(body)
-    const known = routes.get(key)
-    if (known !== undefined && known.signed === registry.record(known.agent)) return known
-    const route = makeRoute(parseRequest(body), registry)
-    if (routes.size >= MAX_ROUTES) routes.clear()
-    routes.set(key, route)
-    return route
-  }
+  const routeFor = createRoutes(registry)
 
   const refuse = (route: Route, caller: Caller, reason: string): never => {
     emit('call:denied', { peer: caller.peer, resource: route.resource, reason })
@@ -118,6 +106,22 @@ export function createServing(components: ServingComponents): Endpoint {
   }
 
   return { protocol: CALL, handle }
+}
+
+/** Finds the route of a request; kept by caller. */
+function createRoutes(registry: ServingComponents['registry']): (body: unknown, caller: Caller) => Route {
+  const routesOf = new WeakMap<Caller, Map<string, Route>>()
+  return (body, caller) => {
+    const routes = routesOf.get(caller) ?? new Map<string, Route>()
+    if (routes.size === 0) routesOf.set(caller, routes)
+    const key = routeKey(body)
+    const known = routes.get(key)
+    if (known !== undefined && known.signed === registry.record(known.agent)) return known
+    const route = makeRoute(parseRequest(body), registry)
+    if (routes.size >= MAX_ROUTES) routes.clear()
+    routes.set(key, route)
+    return route
+  }
 }
 
 /** Tells requests apart that may go different ways. Whatever two requests share a key also share its route, policy and all. */

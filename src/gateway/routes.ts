@@ -1,16 +1,13 @@
-import { type Context, Hono } from 'hono'
+import { Hono } from 'hono'
 import { MeshError } from '../errors.ts'
 import type { CallOptions, LocalAgent, Node } from '../index.ts'
-import { parseJson } from '../wire/index.ts'
-import { DEFAULT_CALL_TIMEOUT_MS, MAX_BODY_BYTES } from './constants.ts'
+import { DEFAULT_CALL_TIMEOUT_MS } from './constants.ts'
 import type { ControlInit } from './control.ts'
-import { HTTP_STATUS } from './errors.ts'
 import { type App, body, fail, queryOf, type Scope } from './http.ts'
 import { routeKeys } from './key-routes.ts'
 import {
   agentAddBody,
   agentPatchBody,
-  type ControlError,
   callBody,
   connectBody,
   type EventItem,

@@ -43,7 +43,7 @@ export interface ApiKeyInit {
   /** Default 90 days, at most 10 years. */
   readonly forMs?: number
   /** `first` (default) pins it to the first peer that presents it; `off`; or a PeerId. */
-  readonly pin?: 'first' | 'off' | string
+  readonly pin?: string
 }
 
 /** A key that this node presents to a peer. */

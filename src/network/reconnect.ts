@@ -92,9 +92,8 @@ export function createReconnector({ dial, isConnected, random }: ReconnectCompon
     },
     forget(peer) {
       const entry = find(peer)
-      if (entry === undefined) return
-      clearTimeout(entry.timer)
-      kept.delete(entry)
+      clearTimeout(entry?.timer)
+      if (entry !== undefined) kept.delete(entry)
     },
     stop() {
       stopped.abort()

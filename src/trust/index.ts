@@ -66,7 +66,7 @@ export interface TrustReport extends PeerTrust {
 
 export interface Trust {
   /** From memory, for every request; a stranger is `unknown`. */
-  of(peer: string): Standing
+  readonly of: (peer: string) => Standing
   /** The peer that the owner gave this name. */
   named(alias: string): string | undefined
   /** Takes note; returns at once and never throws. Written within a second, at most once a second per peer. */
