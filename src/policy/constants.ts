@@ -7,6 +7,32 @@ export const MAX_RULES = 1_000
 /** Entries of a `who`, `act` or `res` list. */
 export const MAX_ALTERNATIVES = 256
 
+/** Text of an alias, scope or issuer in a `who`. */
+export const MAX_WHO_LENGTH = 512
+
+/** Scopes told to a caller who lacks them; more would be a list of what the owner's rules are about. */
+export const MAX_MISSING_SCOPES = 16
+
+/** Answers kept of one question whose rules look at the moment, one for each set of rules that spoke. */
+export const MAX_CACHED_MOMENTS = 64
+
+/** How long the owner has to answer, unless a rule says otherwise. */
+export const DEFAULT_ASK_TTL_MS = 600_000
+
+/** Windows of limits, from a second to a year. Those of a minute and more outlive the process. */
+export const MIN_WINDOW_MS = 1_000
+export const MAX_WINDOW_MS = 366 * 86_400_000
+export const LASTING_WINDOW_MS = 60_000
+
+/** Counters of limits, about 200 bytes each; callers beyond it are refused, since passing them would be no limit. */
+export const MAX_COUNTERS = 100_000
+
+/** When to come back if no time is known: a concurrent call may end at any moment. */
+export const CONCURRENCY_RETRY_MS = 1_000
+
+/** Expired counters are looked for no more often than this when all places are taken. */
+export const COUNTER_SWEEP_MS = 1_000
+
 export const MAX_RULE_ID_LENGTH = 128
 
 /** A resource is `<kind>:<agent>/<capability>`, at most 200 characters long; the rest is room for later kinds. */

@@ -10,7 +10,11 @@ export const INITIAL_DOCUMENT: PolicyDocument = {
   v: 1,
   rules: [
     { id: 'owner', effect: 'allow', who: 'level:owner', act: '*', res: '*' },
-    { id: 'public-records', effect: 'allow', who: '*', act: 'record.read', res: 'agent:*' }
+    { id: 'public-records', effect: 'allow', who: '*', act: 'record.read', res: 'agent:*' },
+    {
+      ...{ id: 'trusted-reads', effect: 'allow', who: 'level:trusted', act: '*.call', res: '*' },
+      when: { effects: ['none', 'read'] }
+    }
   ]
 }
 
@@ -83,13 +87,8 @@ function describeIssue(issue: Issue, root: string): string {
   return at === '' ? issue.message : `${at}: ${issue.message}`
 }
 
-const LATER_MEMBERS = ['ask', 'when', 'limit', 'exp']
-
 function unknownMember(at: string, key: string): string {
-  const place = at === '' ? key : `${at}.${key}`
-  return LATER_MEMBERS.includes(key)
-    ? `${place}: conditions and limits are not supported by this version; a rule has id, effect, who, act and res`
-    : `${place}: there is no such member`
+  return `${at === '' ? key : `${at}.${key}`}: there is no such member`
 }
 
 export async function createDocument(path: string): Promise<PolicyDocument> {

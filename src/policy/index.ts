@@ -19,14 +19,23 @@
 import type { Caller } from '../auth/index.ts'
 import type { MeshError } from '../errors.ts'
 import type { Store } from '../store/index.ts'
-import type { Effect, PolicyDocument, Rule } from './messages.ts'
+import type { Effect, PolicyDocument, Remember, Rule } from './messages.ts'
 
 export { openAuditLog } from './audit.ts'
 export { verifyAuditLog } from './audit-verify.ts'
 export { ACTIONS } from './constants.ts'
 export { compileGlob } from './glob.ts'
 export { policyMigrations } from './limits.ts'
-export { type Effect, type PolicyDocument, policyDocument, type Rule } from './messages.ts'
+export {
+  type Conditions,
+  type Effect,
+  type Limit,
+  type PolicyDocument,
+  policyDocument,
+  type Remember,
+  type Rule,
+  type TimeWindow
+} from './messages.ts'
 export { openPolicy } from './policy.ts'
 
 /** One question to the policy. The caller must be the same object for the same standing: verdicts are kept by it. */
@@ -59,14 +68,11 @@ export interface Decision {
   readonly reason: string
   /** The allowing or asking rules with limits, for {@link Policy.reserve}; unset when there are none. */
   readonly limited?: readonly Rule[]
-  /** Of `ask`: how the request is to be made, from the first asking rule. */
+  /** Of `ask`: how the request is to be made, the shortest ttl of the asking rules and what all of them let be remembered. */
   readonly ask?: { readonly ttlMs: number; readonly remember: readonly Remember[] }
   /** Scopes that would have let a rule allow it, of a denied or asking decision; at most 16. */
   readonly missingScopes?: readonly string[]
 }
-
-/** How an owner's yes may be remembered. */
-export type Remember = 'once' | 'session' | 'duration' | 'always'
 
 /** What a call has taken from limits; to be settled once it is over. */
 export interface Reservation {

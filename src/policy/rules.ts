@@ -1,75 +1,195 @@
-import type { Caller, TrustLevel } from '../auth/index.ts'
-import { MAX_SHOWN_LENGTH } from './constants.ts'
+import type { Caller } from '../auth/index.ts'
+import { compileMoment, type Moment } from './conditions.ts'
+import { DEFAULT_ASK_TTL_MS, MAX_CACHED_MOMENTS, MAX_MISSING_SCOPES, MAX_SHOWN_LENGTH } from './constants.ts'
 import { compileGlob } from './glob.ts'
-import type { Decision } from './index.ts'
-import type { Rule } from './messages.ts'
+import type { Decision, Facts } from './index.ts'
+import { ALL_REMEMBER, type Effect, type Remember, type Rule } from './messages.ts'
+import { readDuration } from './quantities.ts'
+import { createLocalTimes } from './time.ts'
+import { type CompiledWho, compileWho, list } from './who.ts'
 
-/** Decides from the rules alone: the same question has the same answer, whatever the order of the rules. */
-export type Judge = (caller: Caller, action: string, resource: string) => Decision
+/** What the rules say of one caller, action and resource; what is left to look at is the moment. */
+export type Question = Decision | ((facts: Facts, nowMs: number) => Decision)
 
-type Matches = (caller: Caller, action: string, resource: string) => boolean
-
-interface CompiledRule {
-  readonly id: string
-  readonly matches: Matches
+/** A rule, and what didn't fit. */
+export interface Looked {
+  readonly rule: Rule
+  readonly failed?: string
 }
 
-const RANK: Readonly<Record<TrustLevel, number>> = { blocked: 0, unknown: 1, known: 2, trusted: 3, owner: 4 }
+export interface RuleSet {
+  ask(asked: Asked): Question
+  /** Every rule, in the order of the file. */
+  look(asked: Asked, facts: Facts, nowMs: number): readonly Looked[]
+}
 
-/** `<kind>:<agent>/<capability>`, of an agent whose name is safe to paste into a shell. */
-const CAPABILITY_RESOURCE = /^(?:tool|skill|model):([a-z0-9][a-z0-9._-]*)\//
+interface CompiledRule {
+  readonly rule: Rule
+  readonly who: CompiledWho
+  readonly act: (text: string) => boolean
+  readonly res: (text: string) => boolean
+  readonly moment: Moment | undefined
+}
 
-export function compileRules(rules: readonly Rule[]): Judge {
-  const compiled = (effect: Rule['effect']) =>
-    rules
-      .filter((rule) => rule.effect === effect)
-      .map((rule): CompiledRule => ({ id: rule.id, matches: compileRule(rule) }))
-      .sort((a, b) => (a.id < b.id ? -1 : 1))
-  const denies = compiled('deny')
-  const allows = compiled('allow')
+/** A rule whose action and resource fit. */
+interface Candidate extends CompiledRule {
+  /** False: it would fit somebody with one of its scopes. */
+  readonly isFor: boolean
+}
 
-  return (caller, action, resource) => {
-    const subject = `${shown(action)} on ${shown(resource)}`
-    if (caller.trust === 'blocked') {
-      return { effect: 'deny', rules: [], reason: `${shown(caller.peer)} is blocked by the owner` }
+export const NO_FACTS: Facts = {}
+
+/** Decides from the rules, the request and the moment alone, whatever the order of the rules. */
+export function createRuleSet(rules: readonly Rule[]): RuleSet {
+  const zones = createLocalTimes()
+  const inOrder = rules.map(
+    (rule): CompiledRule => ({
+      rule,
+      who: compileWho(rule),
+      act: anyGlob(list(rule.act)),
+      res: anyGlob(list(rule.res)),
+      moment: compileMoment(rule, zones)
+    })
+  )
+  const sorted = inOrder.toSorted((a, b) => (a.rule.id < b.rule.id ? -1 : 1))
+  return {
+    ask(asked) {
+      const { caller } = asked
+      if (caller.trust === 'blocked') {
+        const reason = `${shown(caller.peer)} is blocked by the owner`
+        return { effect: 'deny', rules: [], reason }
+      }
+      return questionOf(candidates(sorted, asked), asked)
+    },
+    look(asked, facts, nowMs) {
+      const looked = inOrder.map((compiled) => {
+        const failed = failedPart(compiled, asked, facts, nowMs)
+        return { rule: compiled.rule, ...(failed === undefined ? {} : { failed }) }
+      })
+      const isSpokenFor = looked.some(({ rule, failed }) => failed === undefined && rule.fallback !== true)
+      if (!isSpokenFor) return looked
+      return looked.map((each) =>
+        each.failed === undefined && each.rule.fallback === true ? { ...each, failed: 'fallback' } : each
+      )
     }
-    const matching = ({ matches }: CompiledRule) => matches(caller, action, resource)
-    const denying = denies.filter(matching).map(({ id }) => id)
-    if (denying.length > 0) {
-      return { effect: 'deny', rules: denying, reason: `${ruleNames(denying, 'deny', 'denies')} ${subject}` }
-    }
-    const allowing = allows.filter(matching).map(({ id }) => id)
-    if (allowing.length > 0) {
-      return { effect: 'allow', rules: allowing, reason: `${ruleNames(allowing, 'allow', 'allows')} ${subject}` }
-    }
-    const reason = `no rule allows ${subject} for ${shown(caller.peer)}; ${remedy(caller, resource)}`
-    return { effect: 'deny', rules: [], reason }
   }
 }
 
-function compileRule(rule: Rule): Matches {
-  const who = compileWho(list(rule.who))
-  const act = anyGlob(list(rule.act))
-  const res = anyGlob(list(rule.res))
-  return (caller, action, resource) => act(action) && who(caller) && res(resource)
+export interface Asked {
+  readonly caller: Caller
+  readonly action: string
+  readonly resource: string
 }
 
-function compileWho(names: readonly string[]): (caller: Caller) => boolean {
-  if (names.includes('*')) return () => true
-  const peers = new Set(names)
-  const ranks = Object.entries(RANK).flatMap(([level, rank]) => (peers.has(`level:${level}`) ? [rank] : []))
-  const lowest = Math.min(...ranks)
-  return (caller) => RANK[caller.trust] >= lowest || peers.has(caller.peer)
+function failedPart(compiled: CompiledRule, asked: Asked, facts: Facts, nowMs: number): string | undefined {
+  const { who, act, res, moment } = compiled
+  if (asked.caller.trust === 'blocked') return 'who'
+  if (!act(asked.action)) return 'act'
+  if (!res(asked.resource)) return 'res'
+  const standing = who.judge(asked.caller)
+  if (standing !== 'fits') return standing === 'who' ? 'who' : 'when.binding'
+  return moment?.(facts, nowMs)
+}
+
+function candidates(rules: readonly CompiledRule[], { caller, action, resource }: Asked): Candidate[] {
+  const held = new Set(caller.credentials.flatMap(({ scopes }) => scopes))
+  return rules.flatMap((compiled): Candidate[] => {
+    const { who, act, res, rule } = compiled
+    if (!act(action) || !res(resource)) return []
+    if (who.judge(caller) === 'fits') return [{ ...compiled, isFor: true }]
+    const wouldHelp = rule.effect !== 'deny' && who.scopes.some((scope) => !held.has(scope))
+    return wouldHelp ? [{ ...compiled, isFor: false }] : []
+  })
+}
+
+function questionOf(all: readonly Candidate[], asked: Asked): Question {
+  if (all.every(({ moment }) => moment === undefined)) return resolve(all, asked)
+  // The same set of rules speaks again and again
+  const known = new Map<string, Decision>()
+  const looksAtSize = all.filter(({ rule }) => rule.when?.maxBytes !== undefined).length > 1
+  return (given, nowMs) => {
+    const facts = looksAtSize ? measuredOnce(given) : given
+    let key = ''
+    for (const { moment } of all) {
+      if (moment !== undefined) key += moment(facts, nowMs) === undefined ? '1' : '0'
+    }
+    const before = known.get(key)
+    if (before !== undefined) return before
+    let n = 0
+    const decision = resolve(
+      all.filter(({ moment }) => moment === undefined || key[n++] === '1'),
+      asked
+    )
+    if (known.size >= MAX_CACHED_MOMENTS) known.clear()
+    known.set(key, decision)
+    return decision
+  }
+}
+
+function measuredOnce(facts: Facts): Facts {
+  const { bytes } = facts
+  if (bytes === undefined) return facts
+  let size: number | undefined
+  return { ...facts, bytes: () => (size ??= bytes()) }
+}
+
+/** @param all what fits at the moment, in the order of their ids */
+function resolve(all: readonly Candidate[], asked: Asked): Decision {
+  const matching = all.flatMap(({ rule, isFor }) => (isFor ? [rule] : []))
+  const first = matching.filter(({ fallback }) => fallback !== true)
+  const speaking = first.length > 0 ? first : matching
+  const ids = (effect: Effect) => speaking.filter((rule) => rule.effect === effect)
+  const by = (['deny', 'ask', 'allow'] as const).map(ids).find((rules) => rules.length > 0)
+  const effect = by?.[0]?.effect ?? 'deny'
+  const missing = effect === 'allow' ? [] : missingScopes(all, first.length > 0, effect === 'deny' && by === undefined)
+  const limited =
+    effect === 'deny' || asked.caller.trust === 'owner' ? [] : speaking.filter(({ limit }) => limit !== undefined)
+  return {
+    effect,
+    rules: (by ?? []).map(({ id }) => id),
+    reason: reasonOf(effect, by, asked),
+    ...(limited.length === 0 ? {} : { limited }),
+    ...(effect === 'ask' && by !== undefined ? { ask: askOf(by) } : {}),
+    ...(missing.length === 0 ? {} : { missingScopes: missing })
+  }
+}
+
+/** Among rules that spoke nothing more helps: a deny or ask wins over whatever a scope would add, but for fallbacks. */
+function missingScopes(all: readonly Candidate[], isFirstTier: boolean, isNobody: boolean): readonly string[] {
+  if (isFirstTier) return []
+  const scopes = all.flatMap(({ isFor, rule, who }) =>
+    !isFor && (isNobody || rule.fallback !== true) ? who.scopes : []
+  )
+  return [...new Set(scopes)].sort().slice(0, MAX_MISSING_SCOPES)
+}
+
+function askOf(rules: readonly Rule[]): { ttlMs: number; remember: readonly Remember[] } {
+  const ttls = rules.map(({ ask }) => (ask?.ttl === undefined ? DEFAULT_ASK_TTL_MS : readDuration(ask.ttl)))
+  const remember = ALL_REMEMBER.filter((way) => rules.every(({ ask }) => ask?.remember?.includes(way) ?? true))
+  return { ttlMs: Math.min(...ttls), remember: remember.length > 0 ? remember : ['once'] }
+}
+
+const VERBS: Readonly<Record<Effect, readonly [one: string, many: string]>> = {
+  deny: ['denies', 'deny'],
+  allow: ['allows', 'allow'],
+  ask: ['has the owner asked for', 'have the owner asked for']
+}
+
+function reasonOf(effect: Effect, by: readonly Rule[] | undefined, { caller, action, resource }: Asked): string {
+  const subject = `${shown(action)} on ${shown(resource)}`
+  if (by === undefined) return `no rule allows ${subject} for ${shown(caller.peer)}; ${remedy(caller, resource)}`
+  const [one, many] = VERBS[effect]
+  return `${ruleNames(
+    by.map(({ id }) => id),
+    many,
+    one
+  )} ${subject}`
 }
 
 function anyGlob(patterns: readonly string[]): (text: string) => boolean {
   const globs = patterns.map(compileGlob)
   const [only] = globs
   return only !== undefined && globs.length === 1 ? only : (text) => globs.some((glob) => glob(text))
-}
-
-function list(value: string | readonly string[]): readonly string[] {
-  return typeof value === 'string' ? [value] : value
 }
 
 const MAX_NAMED_RULES = 3
@@ -80,6 +200,9 @@ function ruleNames(ids: readonly string[], many: string, one: string): string {
   const others = ids.length - MAX_NAMED_RULES
   return `rules ${named}${others > 0 ? ` and ${others} more` : ''} ${many}`
 }
+
+/** `<kind>:<agent>/<capability>`, of an agent whose name is safe to paste into a shell. */
+const CAPABILITY_RESOURCE = /^(?:tool|skill|model):([a-z0-9][a-z0-9._-]*)\//
 
 function remedy(caller: Caller, resource: string): string {
   const agent = CAPABILITY_RESOURCE.exec(resource)?.[1]

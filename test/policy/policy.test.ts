@@ -36,14 +36,18 @@ function memoryLog(): AuditLog & { rows: string[] } {
   return { rows, append: (row) => rows.push(row), close: async () => {} }
 }
 
-it('a new home lets the owner do everything and everybody read records, and keeps the file private', async () => {
+it('a new home lets the owner do everything and trusted peers read, everybody see records, and keeps the file private', async () => {
   const path = await newPath()
   const policy = await openPolicy({ path })
   expect((await stat(path)).mode & 0o777).toBe(0o600)
   expect(JSON.parse(await readFile(path, 'utf8'))).toEqual(policy.document)
   expect(policy.decide({ caller: callerOf(BOB, 'owner'), ...READ }).effect).toBe('allow')
   expect(policy.decide({ caller: callerOf(BOB), action: 'record.read', resource: 'agent:fs' }).effect).toBe('allow')
-  expect(policy.decide({ caller: callerOf(BOB, 'trusted'), ...READ }).effect).toBe('deny')
+  const trusted = callerOf(BOB, 'trusted')
+  expect(policy.decide({ caller: trusted, ...READ }).effect).toBe('deny')
+  expect(policy.decide({ caller: trusted, ...READ, facts: { effects: 'read' } }).effect).toBe('allow')
+  expect(policy.decide({ caller: trusted, ...READ, facts: { effects: 'write' } }).effect).toBe('deny')
+  expect(policy.decide({ caller: callerOf(BOB, 'known'), ...READ, facts: { effects: 'read' } }).effect).toBe('deny')
 })
 
 it('a node without a home has the same rules, in memory', async () => {
@@ -108,7 +112,7 @@ it('concurrent changes are all kept', async () => {
   const ids = Array.from({ length: 20 }, (_, n) => `r${n}`)
   await Promise.all(ids.map((id) => policy.put([allow(id)])))
   const stored = policyDocument.parse(JSON.parse(await readFile(path, 'utf8')))
-  expect(stored.rules.map(({ id }) => id)).toEqual(['owner', 'public-records', ...ids])
+  expect(stored.rules.map(({ id }) => id)).toEqual(['owner', 'public-records', 'trusted-reads', ...ids])
 })
 
 it('a change keeps what the owner edited meanwhile, and the mode of the file, and leaves nothing else behind', async () => {
@@ -137,7 +141,7 @@ it.each([
   expect(policy.decide({ caller: callerOf(ALICE), ...READ }).effect).toBe('allow')
   await writeFile(path, JSON.stringify(before))
   await policy.put([allow('b')])
-  expect(policy.document.rules).toHaveLength(4)
+  expect(policy.document.rules).toHaveLength(5)
 })
 
 it('a rule that is none is refused before the file is touched', async () => {
@@ -148,7 +152,7 @@ it('a rule that is none is refused before the file is touched', async () => {
     code: 'INVALID_ARGUMENT',
     message: expect.stringContaining('rules[0].who: must be *, a PeerId')
   })
-  await expect(policy.put(Array.from({ length: 999 }, (_, n) => allow(`r${n}`)))).rejects.toMatchObject({
+  await expect(policy.put(Array.from({ length: 998 }, (_, n) => allow(`r${n}`)))).rejects.toMatchObject({
     code: 'INVALID_ARGUMENT',
     message: expect.stringContaining('at most 1000 rules')
   })
@@ -166,25 +170,56 @@ it.each([
     content: { v: 1, rules: [{ ...allow('a'), effct: 'deny' }] },
     says: 'rules[0].effct: there is no such member'
   },
+  { id: 'no condition in a when', content: { v: 1, rules: [allow('a', { when: {} })] }, says: 'rules[0].when: has no' },
   {
-    id: 'a condition of a later version',
-    content: { v: 1, rules: [{ ...allow('a'), when: {} }] },
-    says: 'rules[0].when: conditions and limits are not supported'
+    id: 'a misspelt condition',
+    content: { v: 1, rules: [{ ...allow('a'), when: { maxbytes: 1 } }] },
+    says: 'rules[0].when.maxbytes: there is no such member'
   },
   {
-    id: 'a limit of a later version',
-    content: { v: 1, rules: [allow('b'), { ...allow('a'), limit: {} }] },
-    says: 'rules[1].limit: conditions and limits'
+    id: 'a time zone that there is not',
+    content: { v: 1, rules: [allow('a', { when: { time: { days: 'mon', tz: 'Europe/Atlantis' } } })] },
+    says: 'rules[0].when.time.tz: must be a time zone'
   },
   {
-    id: 'an expiry of a later version',
-    content: { v: 1, rules: [{ ...allow('a'), exp: '2030-01-01T00:00:00Z' }] },
-    says: 'rules[0].exp: conditions and limits'
+    id: 'days that there are not',
+    content: { v: 1, rules: [allow('a', { when: { time: { days: 'mon-fry' } } })] },
+    says: 'rules[0].when.time.days: must be days such as'
   },
   {
-    id: 'an effect of a later version',
-    content: { v: 1, rules: [{ ...allow('a'), effect: 'ask' }] },
-    says: 'rules[0].effect: ask is not supported'
+    id: 'a window of no length',
+    content: { v: 1, rules: [allow('a', { when: { time: { from: '08:00', to: '08:00' } } })] },
+    says: 'rules[0].when.time: from and to are the same'
+  },
+  {
+    id: 'a limit without a window',
+    content: { v: 1, rules: [allow('b'), allow('a', { limit: { calls: '100' } })] },
+    says: 'rules[1].limit.calls: must be an amount and a window'
+  },
+  {
+    id: 'a limit of nothing',
+    content: { v: 1, rules: [allow('a', { limit: { calls: '0/1h' } })] },
+    says: 'rules[0].limit.calls: must be more than nothing'
+  },
+  {
+    id: 'a limit that limits nothing',
+    content: { v: 1, rules: [allow('a', { limit: { per: 'rule' } })] },
+    says: 'rules[0].limit: limits nothing'
+  },
+  {
+    id: 'a limit of a deny',
+    content: { v: 1, rules: [allow('a', { effect: 'deny', limit: { concurrent: 1 } })] },
+    says: 'rules[0].limit: a deny has no limit'
+  },
+  {
+    id: 'how to ask in an allow',
+    content: { v: 1, rules: [allow('a', { ask: { ttl: '1m' } })] },
+    says: 'rules[0].ask: only a rule with effect ask'
+  },
+  {
+    id: 'an expiry that is no time',
+    content: { v: 1, rules: [allow('a', { exp: 'tomorrow' })] },
+    says: 'rules[0].exp: must be a time'
   },
   {
     id: 'an unknown effect',
