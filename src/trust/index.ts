@@ -14,20 +14,10 @@
 import type { TrustLevel } from '../auth/index.ts'
 import type { Emit } from '../events.ts'
 import type { Store } from '../store/index.ts'
+import type { EvidenceKind } from './constants.ts'
 
 export * from './constants.ts'
 export { createTrust, trustMigrations } from './trust.ts'
-
-/** What a peer did that says something about it. */
-export const EVIDENCE = [
-  'call:completed',
-  'schema:violated',
-  'limit:breached',
-  'signature:bad',
-  'protocol:broken',
-  'handoff:failed'
-] as const
-export type EvidenceKind = (typeof EVIDENCE)[number]
 
 /** What policy needs to know of a peer. */
 export interface Standing {
