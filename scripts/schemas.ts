@@ -1,7 +1,7 @@
 // Writes protocols/<name>/<x.y.z>/schema.json, the signed vectors and the table of error codes; with --check only compares.
 import { mkdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { z } from 'zod'
-import { helloAnswer, helloRequest } from '../src/auth/messages.ts'
+import { helloAnswer, helloMessage, helloRequest } from '../src/auth/messages.ts'
 import { callRequest } from '../src/calls/messages.ts'
 import { hintsAnswer, queryAnswer, recordsRequest, topicMessage, watchItem } from '../src/discovery/messages.ts'
 import { ERROR_CODES, ERROR_TEXTS, MeshError } from '../src/errors.ts'
@@ -13,7 +13,7 @@ import { signedVectors } from './vectors.ts'
 /** Folder → the messages its schema.json defines, by name. */
 const PROTOCOLS: Readonly<Record<string, Readonly<Record<string, z.ZodType>>>> = {
   'channel/1.0.0': { frame },
-  'hello/1.0.0': { request: helloRequest, answer: helloAnswer },
+  'hello/1.0.0': { hello: helloMessage, request: helloRequest, answer: helloAnswer },
   'records/1.0.0': {
     request: recordsRequest,
     query,

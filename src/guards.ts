@@ -20,11 +20,13 @@ export interface GuardsComponents {
   readonly store: Store
   readonly events: Events
   readonly log: (text: string) => void
+  /** Told when a key that this node presents to a peer comes or goes. */
+  readonly onHeldChange: (peer: string) => void
 }
 
 export async function openGuards(
   home: Home | undefined,
-  { store, events, log }: GuardsComponents,
+  { store, events, log, onHeldChange }: GuardsComponents,
   resources: AsyncDisposableStack
 ): Promise<Guards> {
   const { emit } = events
@@ -48,11 +50,12 @@ export async function openGuards(
     (opened) => opened.stop()
   )
   const verifiers: Verifier[] = []
-  const auth = createAuth({ standingOf: trust.of, verifiers })
+  const auth = createAuth({ standingOf: (peer) => trust.of(peer), verifiers })
   const keys = createApiKeys({
     store,
     vault,
-    onRevoke: (id) => auth.revoke(({ method, subject }) => method === 'api-key' && subject === id)
+    onHeldChange,
+    onRevoke: (_id, matches) => auth.revoke(matches)
   })
   verifiers.push(keys.verifier)
   trust.onChange((peer) => auth.refresh(peer))

@@ -83,9 +83,11 @@ export async function openRooms(
   resources: AsyncDisposableStack
 ): Promise<Rooms> {
   const base = await openBase(home, init, resources)
-  const guards = await openGuards(home, base, resources)
+  let presenter: Presenter | undefined
+  const guards = await openGuards(home, { ...base, onHeldChange: (peer) => presenter?.changed(peer) }, resources)
   const mesh = await openMesh(home, init, { ...base, ...guards }, resources)
   const access = await openAccess(init, { ...base, ...guards, ...mesh }, resources)
+  presenter = access.presenter
   const { identity, events } = base
   const calls = createCalls({ self: identity.id, emit: events.emit, ...guards, ...mesh, ...access })
   // The last goes first: records are withdrawn while there is a network to tell it to

@@ -3,6 +3,7 @@ import { Ajv2020 } from 'ajv/dist/2020.js'
 import { describe, expect, it } from 'vitest'
 import { signedVectors } from '../../scripts/vectors.ts'
 import { readHello } from '../../src/auth/index.ts'
+import { helloAnswer, helloRequest } from '../../src/auth/messages.ts'
 import { callRequest } from '../../src/calls/messages.ts'
 import { hintsAnswer, queryAnswer, watchItem } from '../../src/discovery/messages.ts'
 import { nameKey, segmentKey } from '../../src/discovery/names.ts'
@@ -92,6 +93,8 @@ const PARSERS: readonly Parser[] = [
     parse: (value) => (isFrame(value) ? undefined : 'INVALID_MESSAGE')
   },
   { folder: 'hello/1.0.0', def: 'hello', parse: byThrowing(readHello) },
+  { folder: 'hello/1.0.0', def: 'request', parse: bySchema(helloRequest, 'INVALID_MESSAGE') },
+  { folder: 'hello/1.0.0', def: 'answer', parse: bySchema(helloAnswer, 'INVALID_MESSAGE') },
   { folder: 'call/1.0.0', def: 'request', parse: bySchema(callRequest, 'INVALID_MESSAGE') },
   { folder: 'records/1.0.0', def: 'request', parse: byThrowing(askForRecords) },
   { folder: 'records/1.0.0', def: 'queryAnswer', parse: bySchema(queryAnswer, 'INVALID_RECORD') },
