@@ -3,6 +3,7 @@ import { MeshError } from '../errors.ts'
 import { VERSION } from '../version.ts'
 import { agents } from './commands/agents.ts'
 import { audit } from './commands/audit.ts'
+import { block } from './commands/block.ts'
 import { call } from './commands/call.ts'
 import { connect } from './commands/connect.ts'
 import { events } from './commands/events.ts'
@@ -19,7 +20,7 @@ import { EXIT_CODES } from './errors.ts'
 import { note, printError, programName } from './output.ts'
 import { addCommonOptions, addGroup, addVerb, quit } from './verb.ts'
 
-const VERBS = [start, status, peers, stop, connect, find, call, events]
+const VERBS = [start, status, peers, stop, connect, find, call, events, block]
 const GROUPS = [agents, keys, trust, policy, pins, audit]
 
 /** A terminal's Ctrl-C reaches this process twice when npm, which runs it, passes it on too. */
