@@ -1,20 +1,22 @@
 /**
  * API keys: `mesh_k_<id>_<secret><checksum>`, shown once, kept as an HMAC with a pepper from the vault.
  *
- * Spec: protocols/hello/1.0.0/README.md#api-keys
+ * Spec: protocols/hello/1.0.0/api-keys.md
  *
  * @packageDocumentation
  * @example
- * const keys = createApiKeys({ store, vault, onRevoke: (id) => auth.revoke(({ subject }) => subject === id) })
+ * const keys = createApiKeys({ store, vault, onRevoke: (_id, matches) => auth.revoke(matches) })
  * const { key, info } = await keys.create({ name: 'ci', scopes: ['build'] }) // key is shown this once
  * const credential = await keys.verifier.verify({ method: 'api-key', key }, { peer }, { signal })
  */
-import type { Verifier } from '../auth/index.ts'
+import type { Credential, Verifier } from '../auth/index.ts'
 import type { Store } from '../store/index.ts'
 import type { Vault } from '../vault/index.ts'
 
 export * from './constants.ts'
-export { createApiKeys, keysMigrations } from './keys.ts'
+export { KEY_PATTERN } from './format.ts'
+export { createApiKeys } from './keys.ts'
+export { keysMigrations } from './rows.ts'
 
 export interface ApiKeyInfo {
   /** 11 characters, public: names the key in lists and logs. */
@@ -65,7 +67,7 @@ export interface ApiKeys {
   rotate(id: string, options?: { overlapMs?: number }): Promise<{ readonly key: string; readonly info: ApiKeyInfo }>
   /** At once and for good, on open connections too. @throws {MeshError} NOT_FOUND, IO */
   revoke(id: string): Promise<ApiKeyInfo>
-  /** Keeps a key of another node's, sealed, to be presented to that peer. @throws {MeshError} INVALID_ARGUMENT when its checksum is wrong, IO */
+  /** Keeps a key of another node's, sealed, to be presented to that peer. @throws {MeshError} INVALID_ARGUMENT when its checksum is wrong or that is no PeerId, BUSY at MAX_HELD, IO */
   hold(peer: string, key: string): Promise<HeldKey>
   held(): readonly HeldKey[]
   /** @returns whether there was one */
@@ -79,8 +81,10 @@ export interface ApiKeys {
 export interface ApiKeysInit {
   readonly store: Store
   readonly vault: Vault
-  /** Told when a key is revoked or rotated out: sessions that live by it must end. */
-  readonly onRevoke: (id: string) => void
+  /** Told when a key is revoked, or a secret of it rotated out: sessions that live by what `matches` must end. */
+  readonly onRevoke: (id: string, matches: (credential: Credential) => boolean) => void
+  /** Told when the key for a peer has changed: what is presented to it must be presented anew. */
+  readonly onHeldChange?: (peer: string) => void
   /** Milliseconds since 1970; default `Date.now`. */
   readonly clock?: () => number
 }
