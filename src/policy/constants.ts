@@ -44,6 +44,11 @@ export const MAX_CACHED_VERDICTS = 1_024
 /** Longer actions and resources are no names of ours: decided, never cached, and cut in reasons and audit rows. */
 export const MAX_SHOWN_LENGTH = 256
 
+/** Writers that don't replace a file need a moment to be done with it. */
+export const WATCH_SETTLE_MS = 50
+/** How soon a change is seen that the system doesn't tell of. */
+export const WATCH_POLL_MS = 2_000
+
 /** How long an audit row waits for others to be written with. A killed process loses no more than this. */
 export const AUDIT_BATCH_MS = 100
 export const AUDIT_BATCH_BYTES = 256 * 1024

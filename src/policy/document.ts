@@ -18,12 +18,18 @@ export const INITIAL_DOCUMENT: PolicyDocument = {
   ]
 }
 
+/** A policy and the text that it was read from. */
+export interface Loaded {
+  readonly document: PolicyDocument
+  readonly text: string
+}
+
 /**
  * Reads the rules from a file; undefined when there is none.
  *
  * @throws {MeshError} INVALID_CONFIG when they aren't valid, IO when the file can't be read
  */
-export async function readDocument(path: string): Promise<PolicyDocument | undefined> {
+export async function readDocument(path: string): Promise<Loaded | undefined> {
   let text: string
   try {
     text = await readFile(path, 'utf8')
@@ -31,7 +37,13 @@ export async function readDocument(path: string): Promise<PolicyDocument | undef
     if (isMissing(err)) return undefined
     throw new MeshError('IO', `${path} cannot be read: ${messageOf(err)}`, { cause: err })
   }
-  return parseDocument(text, path)
+  return { text, document: parseDocument(text, path) }
+}
+
+/** @throws {MeshError} INVALID_CONFIG when the file is gone */
+export function mustBeThere(loaded: Loaded | undefined, path: string): Loaded {
+  if (loaded !== undefined) return loaded
+  throw new MeshError('INVALID_CONFIG', `${path} is gone`, { hint: 'restart the node to get a new one' })
 }
 
 function parseDocument(text: string, path: string): PolicyDocument {
@@ -91,17 +103,18 @@ function unknownMember(at: string, key: string): string {
   return `${at === '' ? key : `${at}.${key}`}: there is no such member`
 }
 
-export async function createDocument(path: string): Promise<PolicyDocument> {
-  await writeDocument(path, INITIAL_DOCUMENT)
-  return INITIAL_DOCUMENT
+export async function createDocument(path: string): Promise<Loaded> {
+  return { document: INITIAL_DOCUMENT, text: await writeDocument(path, INITIAL_DOCUMENT) }
 }
 
 /**
  * Replaces the file as a whole, on disk when it resolves; its mode stays, a new one is the owner's alone.
  *
+ * @returns what was written
  * @throws {MeshError} IO; the file is as before then
  */
-export async function writeDocument(path: string, document: PolicyDocument): Promise<void> {
+export async function writeDocument(path: string, document: PolicyDocument): Promise<string> {
+  const text = `${JSON.stringify(document, null, 2)}\n`
   const temporary = `${path}.${randomBytes(6).toString('hex')}.tmp`
   try {
     const mode = await stat(path).then(
@@ -111,13 +124,14 @@ export async function writeDocument(path: string, document: PolicyDocument): Pro
     const file = await open(temporary, 'wx', 0o600)
     try {
       await file.chmod(mode)
-      await file.writeFile(`${JSON.stringify(document, null, 2)}\n`)
+      await file.writeFile(text)
       await file.sync()
     } finally {
       await file.close()
     }
     await rename(temporary, path)
     await syncFolder(dirname(path))
+    return text
   } catch (err) {
     await rm(temporary, { force: true }).catch(() => {}) // the failure to report is the first one
     throw new MeshError('IO', `${path} cannot be written: ${messageOf(err)}`, { cause: err })
