@@ -122,12 +122,12 @@ export interface Network {
    * Dials a multiaddr or a known PeerId, and keeps the peer: it is redialled with backoff, also after a restart.
    *
    * @returns the PeerId
-   * @throws {MeshError} INVALID_ARGUMENT for an address that isn't one, UNREACHABLE, TIMEOUT (10 s when no signal is given), CANCELLED
+   * @throws {MeshError} INVALID_ARGUMENT for an address that isn't one, FORBIDDEN for a blocked peer, UNREACHABLE, TIMEOUT (10 s when no signal is given), CANCELLED
    */
   connect(address: string, options?: { signal?: AbortSignal }): Promise<string>
-  /** Closes every connection to a peer, and no longer redials it. */
+  /** Closes every connection to a peer, forgets where it was, and no longer redials it. */
   disconnect(peer: string): void
-  /** Opens a stream, dialling when needed. @throws {MeshError} UNREACHABLE, UNSUPPORTED_VERSION, TIMEOUT, CANCELLED */
+  /** Opens a stream, dialling when needed. @throws {MeshError} FORBIDDEN for a blocked peer, UNREACHABLE, UNSUPPORTED_VERSION, TIMEOUT, CANCELLED */
   openStream(
     peer: string,
     protocols: readonly string[],

@@ -30,6 +30,8 @@ export interface NetworkMemory {
   see(peer: string, addresses: readonly string[]): void
   /** Notes that the owner wants the peer; resolves when written. */
   keep(peer: string, addresses: readonly string[]): Promise<void>
+  /** Forgets where a peer was reached, and that the owner wanted it; resolves when written. */
+  forget(peer: string): Promise<void>
   /** The port last used for an address that leaves it open. */
   port(address: string): number | undefined
   rememberPorts(ports: ReadonlyMap<string, number>): Promise<void>
@@ -73,6 +75,10 @@ export function createNetworkMemory(store: Store | undefined, clock: () => numbe
       if (store === undefined) return
       note(peer, addresses, true)
       await flush()
+    },
+    async forget(peer) {
+      for (const kept of [true, false]) pending.delete(`${peer} ${kept}`)
+      await store?.write([{ sql: 'DELETE FROM network_peer WHERE peer = ?', params: [peer] }])
     },
     port(address) {
       const row = store?.get('SELECT port FROM network_port WHERE address = ?', [address])

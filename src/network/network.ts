@@ -140,6 +140,8 @@ class MeshNetwork implements Network {
   disconnect(peer: string): void {
     const running = this.#running
     running?.reconnector.forget(peer)
+    // If the disk refuses, a restart tries the peer again, which the gater refuses
+    void this.#memory.forget(peer).catch(() => {})
     for (const connection of running?.node.getConnections(readPeerId(peer)) ?? [])
       connection.abort(new Error('the owner has blocked the peer'))
   }
@@ -149,6 +151,7 @@ class MeshNetwork implements Network {
     protocols: readonly string[],
     { signal }: { signal: AbortSignal }
   ): Promise<{ stream: Stream; connection: Connection }> {
+    this.#refuseBlocked(peer)
     return openStream(this.#started().node, readPeerId(peer), protocols, signal)
   }
 
@@ -175,6 +178,14 @@ class MeshNetwork implements Network {
       }
     })
     if (multiaddrs.length > 0) await node.peerStore.merge(readPeerId(peer), { multiaddrs })
+  }
+
+  /** The gater would refuse it too, but nobody could tell that from a peer that is down. */
+  #refuseBlocked(peer: string): void {
+    if (this.#components.isBlocked?.(peer) !== true) return
+    throw new MeshError('FORBIDDEN', `this node has blocked ${peer}`, {
+      hint: `pryx-mesh trust set ${peer} unknown lets it in again`
+    })
   }
 
   #started(): Running {
@@ -303,6 +314,7 @@ class MeshNetwork implements Network {
   async #dialTarget(node: MeshLibp2p, target: Target, signal: AbortSignal): Promise<string | undefined> {
     const { peer, addresses } = target
     if (peer === this.#components.identity.id) return undefined
+    if (peer !== undefined) this.#refuseBlocked(peer)
     try {
       const connection =
         peer === undefined || addresses.length > 0
