@@ -1,6 +1,6 @@
 import type { Caller } from '../auth/index.ts'
 import { abortable, MeshError } from '../errors.ts'
-import type { SignedRecord } from '../registry/messages.ts'
+import type { Capability, SignedRecord } from '../registry/messages.ts'
 import { dispatch, isAsyncIterable, type RequestOptions } from '../rpc/index.ts'
 import { pickCapability } from './capability.ts'
 import { type Checks, checkInput, createChecks, itemCheck, NO_CHECKS, toStream } from './checks.ts'
@@ -92,20 +92,36 @@ type RemoteChecks = (target: AgentAddress, body: CallRequest, options: RequestOp
 /** The schemas by which a peer's agent is called, from its record; without waiting once they are known. */
 function createRemoteChecks({ discovery, schemas, pins }: CallsComponents): RemoteChecks {
   const checksOf = createChecks(schemas)
-  const routes = new Map<string, { readonly signed: SignedRecord; readonly checks: Checks }>()
+  const routes = new Map<
+    string,
+    { readonly signed: SignedRecord; readonly capability: Capability; readonly checks: Checks }
+  >()
   const fetching = new Map<string, Promise<SignedRecord>>()
+
+  /** An agent must not get around a pin by hiding what it is now. */
+  const unseen = (agent: string, { capability, kind }: CallRequest): Checks => {
+    const pinned = pins.list(agent).find((pin) => pin.name === capability && (kind === undefined || pin.kind === kind))
+    if (pinned === undefined) return NO_CHECKS
+    throw new MeshError(
+      'DEFINITION_CHANGED',
+      `the definition of ${agent} ${capability}, which is pinned, can't be seen any more`,
+      {
+        hint: `call it as it is now, unseen: pryx-mesh pins forget ${agent} ${capability}`
+      }
+    )
+  }
 
   const compile = async (signed: SignedRecord, key: string, body: CallRequest): Promise<Checks> => {
     const capability = pickCapability(signed.record.capabilities, body)
     if (capability instanceof MeshError) {
       // The owner may have changed the agent since; what the record lacks is for the owner to refuse.
-      if (capability.code === 'NOT_FOUND') return NO_CHECKS
+      if (capability.code === 'NOT_FOUND') return unseen(signed.record.id, body)
       throw capability
     }
     await pins.check(signed.record.id, capability)
     const checks = await checksOf(capability)
     if (routes.size >= MAX_ROUTES) routes.clear()
-    routes.set(key, { signed, checks })
+    routes.set(key, { signed, capability, checks })
     return checks
   }
 
@@ -125,7 +141,10 @@ function createRemoteChecks({ discovery, schemas, pins }: CallsComponents): Remo
     const key = `${id} ${body.capability} ${body.kind ?? ''} ${body.version ?? ''}`
     const signed = discovery.known(id)
     const known = routes.get(key)
-    if (known !== undefined && known.signed === signed) return known.checks
+    if (known !== undefined && known.signed === signed) {
+      const pending = pins.check(id, known.capability)
+      return pending === undefined ? known.checks : pending.then(() => known.checks)
+    }
     if (signed !== undefined) return compile(signed, key, body)
     const deadline = AbortSignal.timeout(options.timeoutMs ?? CALL.timeoutMs)
     const signal = options.signal === undefined ? deadline : AbortSignal.any([options.signal, deadline])
@@ -133,7 +152,7 @@ function createRemoteChecks({ discovery, schemas, pins }: CallsComponents): Remo
       (fetched) => compile(fetched, key, body),
       (err: unknown) => {
         // Who may call an agent need not be allowed to see its record.
-        if (err instanceof MeshError && err.code === 'NOT_FOUND') return NO_CHECKS
+        if (err instanceof MeshError && err.code === 'NOT_FOUND') return unseen(id, body)
         throw err
       }
     )

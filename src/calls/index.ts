@@ -41,7 +41,7 @@ export interface CallsComponents {
   readonly registry: Pick<Registry, 'record'>
   readonly host: Pick<Host, 'status' | 'invoke'>
   readonly policy: Policy
-  readonly pins: Pick<Pins, 'check'>
+  readonly pins: Pick<Pins, 'check' | 'list'>
   readonly trust: Pick<Trust, 'note'>
   readonly presenter: Pick<Presenter, 'ready'>
   readonly rpc: Rpc

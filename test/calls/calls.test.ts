@@ -215,3 +215,35 @@ describe('an agent that changes', () => {
     expect(await failureOf(near.call(id, 'greet', { name: 'Ada' }))).toMatchObject({ code: 'INVALID_INPUT' })
   })
 })
+
+describe('a pinned capability', () => {
+  it('is not called once its owner hides what it is now', async () => {
+    const [near, far] = await startPair()
+    const { id } = await far.agents.add({
+      name: 'shy',
+      allow: 'any',
+      capabilities: [{ name: 'say', handler: () => 1 }]
+    })
+    expect(await near.call(id, 'say')).toBe(1)
+    const gone = nextEvent(near, 'capability:gone', ({ agent }) => agent === id)
+    await far.agents.update('shy', { audience: 'paired', capabilities: [{ name: 'say', handler: () => 2 }] })
+    await gone
+    expect(await failureOf(near.call(id, 'say'))).toMatchObject({ code: 'DEFINITION_CHANGED' })
+    await near.pins.forget(id, 'say')
+    expect(await near.call(id, 'say')).toBe(2)
+  })
+
+  it('is pinned anew at the next call when it was forgotten', async () => {
+    const [near, far] = await startPair()
+    const { id } = await far.agents.add({
+      name: 'shy',
+      allow: 'any',
+      capabilities: [{ name: 'say', handler: () => 1 }]
+    })
+    await near.call(id, 'say')
+    await near.pins.forget(id)
+    expect(near.pins.list(id)).toEqual([])
+    await near.call(id, 'say')
+    expect(near.pins.list(id)).toMatchObject([{ name: 'say' }])
+  })
+})
