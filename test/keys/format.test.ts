@@ -1,3 +1,4 @@
+import { readFileSync } from 'node:fs'
 import fc from 'fast-check'
 import { expect, it } from 'vitest'
 import { KEY_PATTERN, newId, newKey, readKeyId } from '../../src/keys/format.ts'
@@ -34,4 +35,11 @@ it('a key that is cut, doubled or followed by something is no key', () => {
   for (const bad of [key.slice(1), key.slice(0, -1), key + key, `${key}\n`, ` ${key}`, '', undefined, {}]) {
     expect(readKeyId(bad)).toBeUndefined()
   }
+})
+
+it('the example of the specification is well-formed, and its pattern for scanners is ours', () => {
+  const page = readFileSync('protocols/hello/1.0.0/api-keys.md', 'utf8')
+  const [example] = KEY_PATTERN.exec(page) ?? []
+  expect(readKeyId(example)).toBe('4ggcmquzyZO')
+  expect(page).toContain(`\`${KEY_PATTERN.source}\``)
 })
