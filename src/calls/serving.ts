@@ -82,14 +82,9 @@ export function createServing(components: ServingComponents): Endpoint {
   /** A call that came to its end speaks for its caller. */
   const noted = (caller: Caller, result: unknown): unknown => {
     if (caller.trust === 'owner') return result
-    if (!(result instanceof Promise)) {
-      trust.note(caller.peer, 'call:completed')
-      return result
-    }
-    return result.then((value: unknown) => {
-      trust.note(caller.peer, 'call:completed')
-      return value
-    })
+    if (result instanceof Promise) return result.then((value: unknown) => noted(caller, value))
+    trust.note(caller.peer, 'call:completed')
+    return result
   }
 
   const handle = (body: unknown, context: RequestContext): unknown => {
