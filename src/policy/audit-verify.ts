@@ -84,7 +84,7 @@ async function verifyFile(path: string, expected: string | undefined): Promise<F
 const NEWLINE = 0x0a
 
 /** Lines with their ends; the last one may have none. */
-async function* linesOf(path: string): AsyncGenerator<Buffer> {
+export async function* linesOf(path: string): AsyncGenerator<Buffer> {
   let rest = Buffer.alloc(0)
   for await (const chunk of createReadStream(path, { highWaterMark: 1024 * 1024 }) as AsyncIterable<Buffer>) {
     const bytes = Buffer.concat([rest, chunk])
@@ -98,7 +98,7 @@ async function* linesOf(path: string): AsyncGenerator<Buffer> {
   if (rest.length > 0) yield rest
 }
 
-async function exists(path: string): Promise<boolean> {
+export async function exists(path: string): Promise<boolean> {
   return access(path).then(
     () => true,
     () => false

@@ -12,7 +12,11 @@ export const INITIAL_DOCUMENT: PolicyDocument = {
     { id: 'owner', effect: 'allow', who: 'level:owner', act: '*', res: '*' },
     { id: 'public-records', effect: 'allow', who: '*', act: 'record.read', res: 'agent:*' },
     {
-      ...{ id: 'trusted-reads', effect: 'allow', who: 'level:trusted', act: '*.call', res: '*' },
+      id: 'trusted-reads',
+      effect: 'allow',
+      who: 'level:trusted',
+      act: '*.call',
+      res: '*',
       when: { effects: ['none', 'read'] }
     }
   ]
@@ -73,6 +77,11 @@ export function parseRules(rules: unknown): readonly Rule[] {
 }
 
 type Issue = z.core.$ZodIssue
+
+/** Each with its place. */
+export function problemsOf(issues: readonly Issue[]): readonly string[] {
+  return issues.map((issue) => describeIssue(issue, ''))
+}
 
 const MAX_SHOWN_ISSUES = 3
 

@@ -22,6 +22,7 @@ import type { Store } from '../store/index.ts'
 import type { Effect, PolicyDocument, Remember, Rule } from './messages.ts'
 
 export { openAuditLog } from './audit.ts'
+export { type AuditRow, readAuditLog } from './audit-read.ts'
 export { verifyAuditLog } from './audit-verify.ts'
 export { ACTIONS } from './constants.ts'
 export { compileGlob } from './glob.ts'
@@ -37,6 +38,7 @@ export {
   type TimeWindow
 } from './messages.ts'
 export { openPolicy } from './policy.ts'
+export { checkPolicy, type PolicyTestResult, type PolicyTests, readPolicyTests, testPolicy } from './testing.ts'
 
 /** One question to the policy. The caller must be the same object for the same standing: verdicts are kept by it. */
 export interface PolicyRequest {

@@ -98,7 +98,7 @@ const limit = z
     cost: rate('decimal', new RegExp(`^\\d{1,9}(?:\\.\\d{1,6})?/${WINDOW}$`), '5.00/1d').exactOptional(),
     per: z.enum(['caller', 'rule']).exactOptional()
   })
-  .refine(({ per: _, ...quantities }) => Object.keys(quantities).length > 0, {
+  .refine((quantities) => Object.keys(quantities).some((name) => name !== 'per'), {
     error: 'limits nothing; give calls, bytes, concurrent or cost'
   })
 

@@ -218,7 +218,9 @@ class RulePolicy implements Policy {
     const verdict: Verdict = {
       question: this.#rules.ask(asked),
       shadow: this.#shadow?.ask(asked),
-      ...{ last: undefined, lastShadow: undefined, row: '' }
+      last: undefined,
+      lastShadow: undefined,
+      row: ''
     }
     if (action.length <= MAX_SHOWN_LENGTH && resource.length <= MAX_SHOWN_LENGTH) {
       this.#remember({ caller, action, resource }, verdict)
@@ -241,9 +243,19 @@ class RulePolicy implements Policy {
 function auditRow({ caller, action, resource }: PolicyRequest, decision: Decision, shadow?: Decision): string {
   const cut = (text: string) => text.slice(0, MAX_SHOWN_LENGTH)
   return JSON.stringify({
-    ...{ peer: cut(caller.peer), action: cut(action), resource: cut(resource) },
-    ...{ effect: decision.effect, rules: decision.rules },
-    ...(shadow && { shadow: { effect: shadow.effect, rules: shadow.rules } })
+    peer: cut(caller.peer),
+    action: cut(action),
+    resource: cut(resource),
+    ...{
+      effect: decision.effect,
+      rules: decision.rules
+    },
+    ...(shadow && {
+      shadow: {
+        effect: shadow.effect,
+        rules: shadow.rules
+      }
+    })
   })
 }
 

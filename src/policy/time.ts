@@ -34,7 +34,10 @@ export function createLocalTimes(): (tz: string) => (nowMs: number) => LocalTime
 
 function localTimeOf(timeZone: string): (nowMs: number) => LocalTime {
   const format = new Intl.DateTimeFormat('en-US', {
-    ...{ timeZone, weekday: 'short', hour: '2-digit', minute: '2-digit' },
+    timeZone,
+    weekday: 'short',
+    hour: '2-digit',
+    minute: '2-digit',
     hourCycle: 'h23'
   })
   let minuteSince1970 = Number.NaN

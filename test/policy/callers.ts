@@ -7,10 +7,15 @@ export { callerOf } from '../callers.ts'
 export const ALICE = `12D3KooW${'A'.repeat(44)}`
 export const BOB = `12D3KooW${'B'.repeat(44)}`
 
+interface Moment {
+  readonly facts?: Facts
+  readonly nowMs?: number
+}
+
 /** Decides by rules alone. */
 export function decideBy(rules: readonly Rule[]) {
   const set = createRuleSet(rules)
-  return (caller: Caller, action: string, resource: string, facts: Facts = {}, nowMs = 0): Decision => {
+  return (caller: Caller, action: string, resource: string, { facts = {}, nowMs = 0 }: Moment = {}): Decision => {
     const question = set.ask({ caller, action, resource })
     return typeof question === 'function' ? question(facts, nowMs) : question
   }

@@ -7,14 +7,18 @@ const OWNER = 'did:key:z6MkhaXgBZDvotDkL5257faiztiGiC2QtKLGpbnnEGta2doK'
 const ISSUER = 'https://login.example.com'
 
 const rule = (id: string, effect: Rule['effect'], rest: Partial<Rule> = {}): Rule => ({
-  ...{ id, effect, who: '*', act: 'tool.call', res: 'tool:fs/*' },
+  id,
+  effect,
+  who: '*',
+  act: 'tool.call',
+  res: 'tool:fs/*',
   ...rest
 })
 
 const at = (text: string): number => Date.parse(text)
 
 function effectOf(rules: readonly Rule[], facts: Facts = {}, nowMs = 0, caller: Caller = callerOf(ALICE)) {
-  return decideBy(rules)(caller, 'tool.call', 'tool:fs/read', facts, nowMs).effect
+  return decideBy(rules)(caller, 'tool.call', 'tool:fs/read', { facts, nowMs }).effect
 }
 
 describe('a condition', () => {
