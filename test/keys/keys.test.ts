@@ -14,7 +14,7 @@ import {
 } from '../../src/keys/index.ts'
 import { openStore, type Store } from '../../src/store/index.ts'
 import { openVault, type Vault } from '../../src/vault/index.ts'
-import { failureOf } from '../nodes.ts'
+import { failureOf, startPair } from '../nodes.ts'
 import { tempFolder } from '../temp.ts'
 
 const DAY = 86_400_000
@@ -276,4 +276,15 @@ it('is BUSY when there are MAX_KEYS live keys, until one is revoked', async () =
   expect(await failureOf(keys.create({ name: 'one more' }))).toMatchObject({ code: 'BUSY' })
   await keys.revoke(made[0]?.info.id ?? '')
   expect(await keys.create({ name: 'one more' })).toMatchObject({ info: { state: 'active' } })
+})
+
+it('a key that replaces another is presented on the connection that is open already', async () => {
+  const [near, far] = await startPair()
+  await far.agents.add({ name: 'files', allow: 'any', capabilities: [{ name: 'list', handler: () => [] }] })
+  const [one, other] = [await far.keys.create({ name: 'one' }), await far.keys.create({ name: 'other' })]
+  for (const { key, info } of [one, other]) {
+    await near.keys.hold(far.id, key)
+    await near.call(`${far.id}/files`, 'list', {})
+    expect(far.keys.list().find(({ id }) => id === info.id)).toMatchObject({ peer: near.id })
+  }
 })
