@@ -85,6 +85,9 @@ export class MeshDiscovery implements Discovery {
     this.#topics.start()
     this.#listen('peer:join', ({ peer }) => this.#joined(peer))
     this.#listen('peer:leave', ({ peer }) => this.#peers.left(peer))
+    this.#listen('trust:changed', ({ peer, to }) => {
+      if (to === 'blocked') this.#forgetPeer(peer)
+    })
     for (const { peer } of network.peers()) this.#joined(peer)
     const timer = setInterval(() => this.#upkeep(), UPKEEP_MS)
     this.#undo.push(() => clearInterval(timer))
@@ -266,6 +269,12 @@ export class MeshDiscovery implements Discovery {
   }
 
   /** What was said to nobody is said again once the peer has joined the topics, which takes it a moment. */
+  /** What a blocked peer says of itself isn't shown any more. */
+  #forgetPeer(peer: string): void {
+    for (const { record } of this.#cache.ofPeer(peer)) this.#cache.forget(record.id)
+    this.#hints.forget(peer)
+  }
+
   #republishSoon(attempts: number): void {
     clearTimeout(this.#republish)
     if (attempts === 0 || this.#stopping.signal.aborted) return

@@ -16,6 +16,7 @@
  * | `POST /v1/call` | `{target, capability, input?, kind?, version?, timeoutMs?}` | `{result}`, or NDJSON of items when the capability streams |
  * | `GET /v1/events` | `?type=peer:join&type=…` | NDJSON of `{event, at, detail}` |
  * | `POST /v1/stop` | | `{stopped: true}` when the node is down |
+ * | `/v1/trust`, `/v1/policy`, `/v1/keys`, `/v1/pins` | | trust-, policy-, key- and pin-routes.ts have them |
  *
  * NDJSON lines are `{"item":…}`, then one `{"end":…}` or `{"error":…}`. A request that fails answers `{"error":{code, message,
  * retryable, hint?}}` with the code's status. A client that goes away cancels what it asked for.

@@ -29,6 +29,8 @@ export function routeTrust(app: App, { node }: Scope): void {
       ...(alias === undefined ? {} : { alias }),
       ...(reason === undefined ? {} : { reason })
     }
-    return context.json(await node.trust.set(context.req.param('peer'), standing))
+    const peer = context.req.param('peer')
+    if (peer === node.id) throw new MeshError('INVALID_ARGUMENT', "the node's own level can't be changed")
+    return context.json(await node.trust.set(peer, standing))
   })
 }
