@@ -246,10 +246,8 @@ function auditRow({ caller, action, resource }: PolicyRequest, decision: Decisio
     peer: cut(caller.peer),
     action: cut(action),
     resource: cut(resource),
-    ...{
-      effect: decision.effect,
-      rules: decision.rules
-    },
+    effect: decision.effect,
+    rules: decision.rules,
     ...(shadow && {
       shadow: {
         effect: shadow.effect,
