@@ -10,13 +10,24 @@
  * const answer = await node.call('@clock', 'now')
  */
 export type { AgentInit, AgentPatch, Agents, FunctionCapability, Handler, LocalAgent } from './agents.ts'
-export type { Binding, Caller, Credential, TrustLevel } from './auth/index.ts'
+export type { Binding, Caller, Credential, CredentialMethod, TrustLevel } from './auth/index.ts'
 export type { Change, FindOptions, FindResults, FindSource, FindSummary, Found } from './discovery/index.ts'
 export type { AgentConnection, AgentState, Driver, DriverContext, InvokeContext } from './drivers/index.ts'
 export { ERROR_CODES, type ErrorBody, type ErrorCode, MeshError, type MeshErrorOptions } from './errors.ts'
 export type { MeshEventName, MeshEvents, MeshListener } from './events.ts'
+export type { ApiKeyInfo, ApiKeyInit, ApiKeys, HeldKey } from './keys/index.ts'
 export type { LanStatus, NetworkStatus, PeerInfo } from './network/index.ts'
 export { type CallOptions, createNode, type Node, type NodeInit, type NodeStatus } from './node.ts'
+export type {
+  Decision,
+  Explanation,
+  Facts,
+  Policy,
+  PolicyDocument,
+  PolicyRequest,
+  Reservation,
+  Rule
+} from './policy/index.ts'
 export type { AgentDefinition, AgentDescription, CapabilityDefinition } from './registry/index.ts'
 export type {
   AgentRecord,
@@ -27,3 +38,5 @@ export type {
   RecordRef,
   SignedRecord
 } from './registry/messages.ts'
+export type { Pin, Pins } from './tools/index.ts'
+export type { EvidenceKind, PeerTrust, Standing, Trust, TrustReport } from './trust/index.ts'

@@ -38,9 +38,13 @@ export function createAuth(components: AuthComponents): Auth {
     async present(session, presented, { signal }) {
       if (!(session instanceof PeerSession)) return presented.map(() => ({ ok: false, error: notHere() }))
       session.checkAttempts()
-      const checked = await Promise.all(presented.map((each) => check(each, session.peer, signal)))
-      for (const each of checked) session.take(each)
-      return checked
+      // Each is taken at once: while a slow one is checked, a quick one may be revoked
+      const checkAndTake = async (each: unknown): Promise<Presented> => {
+        const checked = await check(each, session.peer, signal)
+        session.take(checked)
+        return checked
+      }
+      return Promise.all(presented.map(checkAndTake))
     },
     revoke(matches) {
       for (const session of open) session.drop(matches)

@@ -43,7 +43,7 @@ export { checkPolicy, type PolicyTestResult, type PolicyTests, readPolicyTests, 
 /** One question to the policy. The caller must be the same object for the same standing: verdicts are kept by it. */
 export interface PolicyRequest {
   readonly caller: Caller
-  /** What is to be done, one of {@link ACTIONS}. */
+  /** What is to be done, one of those in protocols/policy/README.md. */
   readonly action: string
   /** What it is done to: `<kind>:<agent>/<capability>`, `agent:<agent>`. */
   readonly resource: string
