@@ -7,9 +7,6 @@ export const MAX_DEAD_KEYS = 250
 /** Peers that this node keeps a key for; each costs a row of some 400 bytes. */
 export const MAX_HELD = 1_000
 
-/** Longest name of a key, in code points. */
-export const MAX_KEY_NAME_LENGTH = 64
-
 /** Scopes of a key, and characters of each: they travel in every caller and stand in rules. */
 export const MAX_KEY_SCOPES = 32
 export const MAX_SCOPE_LENGTH = 64
