@@ -56,6 +56,24 @@ async function jsonSteps(): Promise<Step[]> {
   ]
 }
 
+/** All of them fit the question but for their conditions, which have to be looked at each time. */
+const MIXED_RULES = Array.from({ length: 50 }, (_, n): policy.Rule => {
+  const isAllowing = n % 2 === 0
+  return {
+    id: `mixed-${n}`,
+    effect: isAllowing ? 'allow' : 'deny',
+    who: '*',
+    act: '*.call',
+    res: 'tool:bench/*',
+    when: [
+      { effects: isAllowing ? (['read'] as const) : (['write'] as const) },
+      { tags: [isAllowing ? 'bench' : 'other'] },
+      isAllowing ? { maxBytes: 1_000 } : { effects: ['external'] as const },
+      isAllowing ? { time: { days: 'mon-sun', tz: 'Europe/Berlin' } } : { tags: ['other'] }
+    ][Math.floor(n / 2) % 4] ?? { effects: ['write'] }
+  }
+})
+
 async function guardSteps(folder: string): Promise<Step[]> {
   const { createAuth } = await built<typeof auth>('auth/index.js')
   const { openPolicy } = await built<typeof policy>('policy/index.js')
@@ -69,10 +87,18 @@ async function guardSteps(folder: string): Promise<Step[]> {
   await rules.put([{ id: 'bench', effect: 'allow', who: '*', act: '*.call', res: 'tool:bench/*' }])
   const question = { caller, action: 'tool.call', resource: 'tool:bench/bench.echo' }
   if (rules.decide(question).effect !== 'allow') throw new Error('the rule of the bench does not allow it')
+  const mixed = await openPolicy({})
+  await mixed.put(MIXED_RULES)
+  const mixedQuestion = { ...question, facts: { effects: 'read', tags: ['bench'], bytes: () => 100 } } as const
+  if (mixed.decide(mixedQuestion).effect !== 'allow') throw new Error('the mixed rules of the bench do not allow it')
   return [
     { what: 'auth: the caller of a connection', run: () => guard.sessionOf(connection).caller },
     { what: 'policy: a decision', run: () => rules.decide(question) },
-    { what: 'policy: the first decision for a caller', run: () => rules.decide({ ...question, caller: { ...caller } }) }
+    {
+      what: 'policy: the first decision for a caller',
+      run: () => rules.decide({ ...question, caller: { ...caller } })
+    },
+    { what: 'policy: a decision by 50 rules with conditions', run: () => mixed.decide(mixedQuestion) }
   ]
 }
 

@@ -96,8 +96,12 @@ function prepare(policies: readonly string[]): string {
 const ENTITY = { type: 'T', id: 'x' }
 function ask(id: string, context: cedar.Context) {
   const answer = cedar.statefulIsAuthorized({
-    ...{ principal: ENTITY, action: { type: 'Action', id: 'x' }, resource: ENTITY, context },
-    ...{ preparsedPolicySetId: id, entities: [] }
+    principal: ENTITY,
+    action: { type: 'Action', id: 'x' },
+    resource: ENTITY,
+    context,
+    preparsedPolicySetId: id,
+    entities: []
   })
   if (answer.type !== 'success') throw new Error(JSON.stringify(answer))
   const { decision, diagnostics } = answer.response
@@ -136,7 +140,12 @@ function callerOfRequest({ peer, trust, alias, scopes }: Request): Caller {
 
 function contextOf({ peer, trust, alias, scopes, action, resource, effects, tags, bytes, now }: Request) {
   return {
-    ...{ peer, rank: TRUST_LEVELS.indexOf(trust), scopes, act: action, res: resource, now },
+    peer,
+    rank: TRUST_LEVELS.indexOf(trust),
+    scopes,
+    act: action,
+    res: resource,
+    now,
     ...(alias !== undefined && { alias }),
     ...(effects !== undefined && { effects }),
     ...(tags !== undefined && { tags }),
@@ -161,7 +170,7 @@ it('decides as Cedar does', () => {
       const { effect } = judge(callerOfRequest(asked), action, resource, { facts, nowMs: now })
       const expected = asked.trust === 'blocked' ? 'deny' : oracle(contextOf(asked))
       if (effect !== expected) {
-        expect.fail(`seed ${seed}: ${effect}, Cedar ${expected}: ${JSON.stringify({ document, asked })}`)
+        throw new Error(`seed ${seed}: ${effect}, Cedar ${expected}: ${JSON.stringify({ document, asked })}`)
       }
       seen[effect]++
     }
