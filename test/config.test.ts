@@ -33,7 +33,8 @@ it('a home is made for its owner only, once', async () => {
     database: join(path, 'mesh.db'),
     cache: join(path, 'cache.db'),
     socket: join(path, 'control.sock'),
-    audit: join(path, 'audit.log')
+    audit: join(path, 'audit.log'),
+    secretsKey: join(path, 'secrets.key')
   })
   expect(await openHome(path)).toEqual(home)
 })

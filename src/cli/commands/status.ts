@@ -24,6 +24,13 @@ export const status: Verb = {
       ['peers', `${node.peers} connected, ${node.routingTable} in the routing table`],
       ['agents', String(node.agents)],
       ['records', `${node.records} of other nodes`],
+      [
+        'policy',
+        [
+          `${node.policy.rules} rules`,
+          ...(node.policy.problem === undefined ? [] : [`not the file's: ${node.policy.problem}`])
+        ]
+      ],
       ['refused', refusals(node.refused)]
     ])
   }
