@@ -12,7 +12,7 @@ import { type CompiledWho, compileWho, list } from './who.ts'
 export type Question = Decision | ((facts: Facts, nowMs: number) => Decision)
 
 /** A rule, and what didn't fit. */
-export interface Looked {
+interface Looked {
   readonly rule: Rule
   readonly failed?: string
 }
@@ -75,7 +75,7 @@ export function createRuleSet(rules: readonly Rule[]): RuleSet {
   }
 }
 
-export interface Asked {
+interface Asked {
   readonly caller: Caller
   readonly action: string
   readonly resource: string
