@@ -117,7 +117,7 @@ it('never more than the limit pass, at once and over restarts without a stop', a
     ),
     { numRuns: 12 }
   )
-})
+}, 60_000)
 
 it('a lasting limit that cannot be written lets nothing pass and takes nothing', async () => {
   const store = await openStore({ migrations: [policyMigrations] })
