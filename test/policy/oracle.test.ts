@@ -177,4 +177,4 @@ it('decides as Cedar does', () => {
   })
   expect(seen.allow + seen.ask + seen.deny).toBe(POLICIES * REQUESTS)
   expect(Math.min(seen.allow, seen.ask, seen.deny)).toBeGreaterThan(1_000)
-})
+}, 120_000)
