@@ -1,5 +1,4 @@
-import type { Caller } from './auth/index.ts'
-import type { AgentState, Host } from './drivers/index.ts'
+import type { AgentState, Host, InvokeContext } from './drivers/index.ts'
 import { MeshError } from './errors.ts'
 import type { Policy } from './policy/index.ts'
 import type { AgentDefinition, CapabilityDefinition, Registry } from './registry/index.ts'
@@ -7,7 +6,7 @@ import { compileQuery, matchRecord } from './registry/index.ts'
 import type { CapabilityKind, Query, SignedRecord } from './registry/messages.ts'
 
 /** Answers a call: returns a value, a promise of one, or yields items. */
-export type Handler = (input: unknown, context: { caller: Caller; signal: AbortSignal }) => unknown
+export type Handler = (input: unknown, context: Pick<InvokeContext, 'caller' | 'signal' | 'charge'>) => unknown
 
 /** A capability that is a function of this process. */
 export interface FunctionCapability extends Omit<CapabilityDefinition, 'kind' | 'version'> {

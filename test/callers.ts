@@ -12,7 +12,7 @@ export function callerOf(peer: string, trust: TrustLevel = 'unknown'): Caller {
 
 /** What a handler gets beside the body. */
 export function contextOf(caller: Caller, signal: AbortSignal) {
-  return { caller, session: { caller }, signal }
+  return { caller, session: { caller }, signal, charge: () => {}, cost: 0 }
 }
 
 /** Sessions of strangers, all of them unknown. */

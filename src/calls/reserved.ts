@@ -10,11 +10,12 @@ export function sizeOf(value: unknown): number {
 /** Does the work once its limits have room, and settles what it took with the size of what it gives; what fails before it began gives all back. */
 export async function reserved(
   reserving: Reservation | undefined | Promise<Reservation | undefined>,
-  work: () => unknown
+  work: () => unknown,
+  cost: () => number
 ): Promise<unknown> {
   const reservation = await reserving
   if (reservation === undefined) return work()
-  const over = (bytes: number): void => reservation.settle({ bytes })
+  const over = (bytes: number): void => reservation.settle({ bytes, cost: cost() })
   let working: unknown
   try {
     working = work()

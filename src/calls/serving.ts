@@ -97,7 +97,11 @@ export function createServing(components: ServingComponents): Endpoint {
     // Nobody can be asked yet, so a rule that asks refuses
     if (decision.effect !== 'allow') return refuse(route, caller, decision.reason)
     if (decision.limited === undefined) return perform(route, request, context)
-    return reserved(policy.reserve(decision, request), () => perform(route, request, context))
+    return reserved(
+      policy.reserve(decision, request),
+      () => perform(route, request, context),
+      () => context.cost
+    )
   }
 
   return { protocol: CALL, handle }

@@ -69,6 +69,8 @@ export interface InvokeContext {
   readonly caller: Caller
   /** Aborted when the caller cancels, its deadline passes or its connection breaks. */
   readonly signal: AbortSignal
+  /** Says what the work has cost, for the owner's `cost` limits; adds up. */
+  readonly charge: (amount: number) => void
 }
 
 export type AgentState = 'starting' | 'up' | 'down'

@@ -47,6 +47,10 @@ export interface RequestContext {
   readonly caller: Caller
   /** What it came by; `session.caller` is who it is now. */
   readonly session: Session
+  /** Says what the work has cost, in the unit of the owner's `cost` limits: adds up; what isn't a number above 0 is ignored. */
+  readonly charge: (amount: number) => void
+  /** What has been charged so far. */
+  readonly cost: number
   /** Aborted on cancel, deadline, or when the connection breaks. Made on first use: a handler that never asks costs nothing. */
   readonly signal: AbortSignal
 }

@@ -13,6 +13,7 @@ export class RunningRequest implements RequestContext {
   credit: number
   /** Of a streamed answer. */
   iterator: AsyncIterator<unknown> | undefined
+  cost = 0
   #controller: AbortController | undefined
   #stopReason: MeshError | undefined
   #wake: (() => void) | undefined
@@ -22,6 +23,12 @@ export class RunningRequest implements RequestContext {
     this.session = session
     this.caller = session.caller
     this.credit = credit
+  }
+
+  get charge(): (amount: number) => void {
+    return (amount) => {
+      if (Number.isFinite(amount) && amount > 0) this.cost += amount
+    }
   }
 
   get signal(): AbortSignal {

@@ -15,6 +15,7 @@ import { readRecord } from '../../src/registry/index.ts'
 import { agentRecord, type CapabilityKind } from '../../src/registry/messages.ts'
 import { frame, isFrame } from '../../src/rpc/messages.ts'
 import { FrameDecoder, MAX_MESSAGE_BYTES, parseJson } from '../../src/wire/index.ts'
+import { contextOf } from '../callers.ts'
 
 interface Vector {
   readonly name: string
@@ -72,7 +73,7 @@ const recordsEndpoint = createRecordsEndpoint({
 
 function askForRecords(body: unknown): unknown {
   const caller = { peer: 'peer', credentials: [], trust: 'unknown', binding: 'noise' } as const
-  return recordsEndpoint.handle(body, { caller, session: { caller }, signal: AbortSignal.abort() })
+  return recordsEndpoint.handle(body, contextOf(caller, AbortSignal.abort()))
 }
 
 const TOPIC = '/pryx-mesh/catalogue/1'
