@@ -17,5 +17,17 @@ export * from './constants.ts'
 export { didFromKey, keyFromDid, keyFromPeerId, peerIdFromKey } from './did.ts'
 export { FrameStream, type FrameStreamInit } from './frame-stream.ts'
 export { decodeFrames, encodeBatch, encodeFrame, encodeFrames, FrameDecoder } from './frames.ts'
+export {
+  type HttpRequest,
+  type HttpSignature,
+  type HttpSignatureKey,
+  httpKeyOfDid,
+  readSignature,
+  type SignRequestInit,
+  signatureBase,
+  signRequest,
+  type VerifyRequestInit,
+  verifyRequest
+} from './http-signatures.ts'
 export { parseJson } from './json.ts'
 export { type Signer, signJws, type VerifyJwsOptions, verifyJws } from './jws.ts'
