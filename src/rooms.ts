@@ -11,7 +11,16 @@ import {
 } from './auth/index.ts'
 import { CALL, type Calls, createCalls } from './calls/index.ts'
 import { createDiscovery, type Discovery, recordsProtocol } from './discovery/index.ts'
-import { createHost, functionDriver, type Host, mcpHttpDriver, mcpStdioDriver, moduleDriver } from './drivers/index.ts'
+import {
+  createHost,
+  createHttpDriver,
+  createWebSocketDriver,
+  functionDriver,
+  type Host,
+  mcpHttpDriver,
+  mcpStdioDriver,
+  moduleDriver
+} from './drivers/index.ts'
 import { createEvents, type Events } from './events.ts'
 import { createGrants, type Grants, grantsMigrations } from './grants/index.ts'
 import { type Guards, openGuards } from './guards.ts'
@@ -157,9 +166,10 @@ async function openMesh(
     onDefect: (err, protocol) => log(`${protocol}: ${err instanceof Error ? (err.stack ?? err.message) : String(err)}`)
   })
   const discovery = createDiscovery({ identity, registry, network, rpc, policy, emit, on })
+  const dialled = [createHttpDriver({ identity }), createWebSocketDriver({ identity })]
   const host = createHost({
     registry,
-    drivers: [functionDriver, moduleDriver, mcpStdioDriver, mcpHttpDriver, ...(init.drivers ?? [])],
+    drivers: [functionDriver, moduleDriver, mcpStdioDriver, mcpHttpDriver, ...dialled, ...(init.drivers ?? [])],
     peer: identity.id,
     emit,
     announce: (agent) => discovery.announce(agent),

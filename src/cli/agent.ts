@@ -1,3 +1,4 @@
+import { readFileSync } from 'node:fs'
 import { resolve } from 'node:path'
 import { type Command, Option } from 'commander'
 import { parseArgsStringToArgv } from 'string-argv'
@@ -13,6 +14,8 @@ export function addAgentOptions(command: Command): Command {
     .option('--mcp-stdio <command>', 'an MCP server that this node runs, from the folder of this command')
     .option('--mcp <url>', 'an MCP server at a URL')
     .option('--module <file>', 'a JavaScript or TypeScript file that exports the agent')
+    .option('--driver <kind>', 'any other kind, such as http or websocket; needs --config')
+    .option('--config <file|json>', 'its configuration, in JSON; secrets stand in files that it names')
     .option('--description <text>', 'what it is for')
     .option('--tag <tag>', 'tag to be found by; repeat for more', repeated)
     .addOption(
@@ -29,6 +32,8 @@ export interface AgentFlags {
   mcpStdio?: string
   mcp?: string
   module?: string
+  driver?: string
+  config?: string
   description?: string
   tag?: readonly string[]
   audience?: (typeof AUDIENCES)[number]
@@ -51,14 +56,17 @@ export function patchOf(flags: AgentFlags): AgentPatch {
   }
 }
 
-function sourceOf({ mcpStdio, mcp, module }: AgentFlags): Pick<AgentInit, 'driver' | 'config'> {
+function sourceOf({ mcpStdio, mcp, module, driver, config }: AgentFlags): Pick<AgentInit, 'driver' | 'config'> {
+  if ((driver === undefined) !== (config === undefined))
+    throw new MeshError('INVALID_ARGUMENT', '--driver and --config go together')
   const sources = [
     ...(mcpStdio === undefined ? [] : [{ driver: 'mcp-stdio', config: commandOf(mcpStdio) }]),
     ...(mcp === undefined ? [] : [{ driver: 'mcp-http', config: { url: mcp } }]),
-    ...(module === undefined ? [] : [{ driver: 'module', config: { file: resolve(module) } }])
+    ...(module === undefined ? [] : [{ driver: 'module', config: { file: resolve(module) } }]),
+    ...(driver === undefined || config === undefined ? [] : [{ driver, config: configOf(config) }])
   ]
   if (sources.length > 1)
-    throw new MeshError('INVALID_ARGUMENT', 'give one of --mcp-stdio, --mcp and --module, not more')
+    throw new MeshError('INVALID_ARGUMENT', 'give one of --mcp-stdio, --mcp, --module and --driver, not more')
   return sources[0] ?? {}
 }
 
@@ -67,6 +75,17 @@ function commandOf(line: string): { command: string; args: readonly string[]; cw
   const [command, ...args] = parseArgsStringToArgv(line)
   if (command === undefined || command === '') throw new MeshError('INVALID_ARGUMENT', '--mcp-stdio needs a command')
   return { command, args, cwd: process.cwd() }
+}
+
+/** JSON, or a file of it. */
+function configOf(given: string): unknown {
+  const isJson = given.trimStart().startsWith('{')
+  try {
+    return JSON.parse(isJson ? given : readFileSync(given, 'utf8'))
+  } catch (err) {
+    const why = err instanceof Error ? err.message : String(err)
+    throw new MeshError('INVALID_ARGUMENT', `--config can't be read: ${why}`, { cause: err })
+  }
 }
 
 /** Prints an agent's record; for people, with what only its owner knows. */

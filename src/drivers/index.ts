@@ -83,6 +83,8 @@ export interface AgentStatus {
 
 export { functionDriver } from './function.ts'
 export { createHost, type Host, type HostInit } from './host.ts'
+export { createHttpDriver } from './http.ts'
 export { mcpHttpDriver } from './mcp-http.ts'
 export { mcpStdioDriver } from './mcp-stdio.ts'
 export { moduleDriver } from './module.ts'
+export { createWebSocketDriver } from './websocket.ts'

@@ -10,13 +10,14 @@ export const addAgent: Verb = {
   examples: [
     "agents add files --mcp-stdio 'npx -y @modelcontextprotocol/server-filesystem .' --tag files --allow any",
     'agents add weather --mcp https://example.org/mcp --audience paired',
-    'agents add maths --module ./maths.ts'
+    'agents add maths --module ./maths.ts',
+    'agents add shop --driver http --config ./shop.json --allow any'
   ],
   options: addAgentOptions,
   async run({ client, json }, options, [name]) {
     const init = patchOf(options)
     if (init.driver === undefined) {
-      throw new MeshError('INVALID_ARGUMENT', 'say what the agent is, with --mcp-stdio, --mcp or --module')
+      throw new MeshError('INVALID_ARGUMENT', 'say what the agent is, with --mcp-stdio, --mcp, --module or --driver')
     }
     const done = progress(() => `starting ${name}`)
     const local = await client
