@@ -23,6 +23,9 @@ export const MAX_CREDENTIALS = 8
 export const MAX_REFUSED_CREDENTIALS = 16
 export const REFUSED_WINDOW_MS = 60_000
 
+/** Callers at edges who are known again by what they present, at about 1 KiB each; the one used least is made anew. */
+export const MAX_EDGE_SESSIONS = 4_096
+
 /** For getting credentials, perhaps from an issuer, and presenting them; calls to the peer wait so long at most. */
 export const PRESENT_TIMEOUT_MS = 10_000
 

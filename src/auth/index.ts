@@ -13,6 +13,7 @@
 import type { Connection } from '@libp2p/interface'
 import type { MeshError } from '../errors.ts'
 import type { Standing } from '../trust/index.ts'
+import type { PeerCertificate } from './mtls.ts'
 
 export * from './constants.ts'
 export { createHello, type HelloComponents, readHello } from './hello.ts'
@@ -28,14 +29,26 @@ export type TrustLevel = (typeof TRUST_LEVELS)[number]
 
 /**
  * What ties a credential to who presents it, strongest first: the control socket's file rights, the key of the Noise
- * connection, the key of a DPoP proof (RFC 9449), a client certificate, an HMAC by a shared secret, a secret that was
+ * connection, a key that signs each request (DPoP, RFC 9449; HTTP message signatures, RFC 9421), a client certificate, an HMAC by a shared secret, a secret that was
  * itself sent; `none` is a plain bearer token, which whoever has seen it can present.
  */
 export const BINDINGS = ['local', 'noise', 'dpop', 'mtls', 'hmac', 'secret', 'none'] as const
 export type Binding = (typeof BINDINGS)[number]
 
-/** `local` is the owner at the control socket; `owner` a statement by the owner of several nodes that this is one of them. */
-export const CREDENTIAL_METHODS = ['local', 'noise', 'oauth', 'api-key', 'shared-secret', 'mtls', 'owner'] as const
+/**
+ * `local` is the owner at the control socket or with the token of this home; `owner` a statement by the owner of several
+ * nodes that this is one of them; `http-signature` a request that the key of a PeerId has signed.
+ */
+export const CREDENTIAL_METHODS = [
+  'local',
+  'noise',
+  'oauth',
+  'api-key',
+  'shared-secret',
+  'mtls',
+  'owner',
+  'http-signature'
+] as const
 export type CredentialMethod = (typeof CREDENTIAL_METHODS)[number]
 
 /** Something that was proven about a caller. */
@@ -55,7 +68,7 @@ export interface Credential {
 export interface Caller {
   /**
    * PeerId as text; for the owner at the control socket and for the node itself, the node's own. At an edge where no
-   * PeerId is proven, `<method>:<subject>` of its first credential.
+   * PeerId is proven, `<method>:<subject>` of its first credential, `oauth:<issuer>#<subject>` of a token.
    */
   readonly peer: string
   /** What has been proven and has not expired; the first one says who it is. */
@@ -85,9 +98,21 @@ export interface Holder {
   readonly x5t?: string
 }
 
+/** What a request at an edge brings along. */
+export interface EdgeClaim {
+  /** What the edge has checked itself: a signature over the request, by the key of the PeerId that is its subject, or by the secret shared with it. */
+  readonly signed?: Credential
+  /** Of the TLS connection. */
+  readonly certificate?: PeerCertificate
+  /** The key of a DPoP proof that the edge has checked: its RFC 7638 thumbprint and, of an Ed25519 key, the PeerId. */
+  readonly dpop?: { readonly jkt: string; readonly peer?: string }
+  /** Credentials for verifiers. Each must be accepted; of a proof by a shared secret `peer` says whose. */
+  readonly presented?: readonly Readonly<Record<string, unknown>>[]
+}
+
 /** Checks credentials of one method. */
 export interface Verifier {
-  readonly method: Exclude<CredentialMethod, 'local' | 'noise'>
+  readonly method: Exclude<CredentialMethod, 'local' | 'noise' | 'http-signature'>
   /**
    * Checks what was presented; never trusts its shape.
    *
@@ -125,6 +150,13 @@ export interface Auth {
     presented: readonly unknown[],
     options: { signal: AbortSignal }
   ): Promise<readonly Presented[]>
+  /**
+   * The session of who sends a request to an edge: the same for the same credentials, so that what is kept by its caller
+   * holds. It ends when one of them expires or is revoked: `caller` throws UNAUTHENTICATED from then on.
+   *
+   * @throws {MeshError} UNAUTHENTICATED, and what verifiers throw
+   */
+  authenticate(claim: EdgeClaim, options: { signal: AbortSignal }): Promise<Session>
   /** Drops credentials from every session: they were revoked. */
   revoke(matches: (credential: Credential) => boolean): void
   /** The standing of this peer has changed: its callers are made anew at their next request. */

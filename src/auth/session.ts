@@ -1,6 +1,7 @@
 import type { Connection } from '@libp2p/interface'
 import { MeshError } from '../errors.ts'
 import { MAX_CREDENTIALS, MAX_REFUSED_CREDENTIALS, REFUSED_WINDOW_MS } from './constants.ts'
+import { createEdgeSessions } from './edge-session.ts'
 import type { Auth, AuthComponents, Caller, Credential, Presented, Session } from './index.ts'
 import { refused } from './refusals.ts'
 
@@ -9,6 +10,7 @@ export function createAuth(components: AuthComponents): Auth {
   const { verifiers = [], clock = Date.now } = components
   const byConnection = new WeakMap<Connection, PeerSession>()
   const open = new Set<PeerSession>()
+  const edges = createEdgeSessions({ standingOf: components.standingOf, verifiers, clock, callerFrom })
 
   const check = async (presented: unknown, peer: string, signal: AbortSignal): Promise<Presented> => {
     try {
@@ -46,11 +48,14 @@ export function createAuth(components: AuthComponents): Auth {
       }
       return Promise.all(presented.map(checkAndTake))
     },
+    authenticate: (claim, options) => edges.authenticate(claim, options),
     revoke(matches) {
       for (const session of open) session.drop(matches)
+      edges.revoke(matches)
     },
     refresh(peer) {
       for (const session of open) if (session.peer === peer) session.change()
+      edges.refresh(peer)
     }
   }
 }

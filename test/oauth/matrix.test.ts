@@ -203,7 +203,7 @@ async function outcomeOf(presented: ReturnType<Kit['present']>): Promise<string>
 }
 
 /** By method, in the order of {@link CASES}. */
-const OUTCOMES: Readonly<Record<Exclude<CredentialMethod, 'local' | 'owner'>, readonly string[]>> = {
+const OUTCOMES: Readonly<Record<Exclude<CredentialMethod, 'local' | 'owner' | 'http-signature'>, readonly string[]>> = {
   // A connection can't be shown again, nor by another: its key signs a handshake that is new each time
   noise: ['noise', 'noise', 'blocked', 'noise', 'noise', 'noise'],
   oauth: ['noise', 'expired', 'revoked', 'noise', 'wrong-peer', 'wrong-peer'],
