@@ -19,6 +19,8 @@ export interface Home {
   readonly audit: string
   /** What secrets in the database are sealed with. */
   readonly secretsKey: string
+  /** What the owner shows at the HTTP edge. */
+  readonly httpToken: string
 }
 
 /**
@@ -56,6 +58,7 @@ export function homeAt(path: string): Home {
     database: join(path, 'mesh.db'),
     cache: join(path, 'cache.db'),
     audit: join(path, 'audit.log'),
-    secretsKey: join(path, 'secrets.key')
+    secretsKey: join(path, 'secrets.key'),
+    httpToken: join(path, 'http.token')
   }
 }

@@ -6,6 +6,7 @@ import { openHome, readSettings } from './config.ts'
 import type { Change, FindOptions, FindResults } from './discovery/index.ts'
 import type { Driver } from './drivers/index.ts'
 import { MeshError } from './errors.ts'
+import type { Edges } from './edges/index.ts'
 import type { MeshEventName, MeshListener } from './events.ts'
 import type { Grants } from './grants/index.ts'
 import type { ApiKeys } from './keys/index.ts'
@@ -84,6 +85,8 @@ export interface Node {
   readonly grants: Pick<Grants, 'delegate' | 'get' | 'issue' | 'keep' | 'list' | 'revoke'>
   /** Remote capabilities as they were first used. */
   readonly pins: Pick<Pins, 'approve' | 'forget' | 'list'>
+  /** For edges, which act in the name of others. */
+  readonly edges: Edges
   start(): Promise<void>
   /** Withdraws records, ends calls and agents, writes what is queued. */
   stop(): Promise<void>
@@ -260,6 +263,10 @@ class MeshNode implements Node {
 
   get pins(): Node['pins'] {
     return this.#rooms.pins
+  }
+
+  get edges(): Edges {
+    return this.#rooms.edges
   }
 
   get addresses(): readonly string[] {

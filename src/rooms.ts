@@ -9,7 +9,7 @@ import {
   ownerCaller,
   type Presenter
 } from './auth/index.ts'
-import { CALL, type Calls, createCalls } from './calls/index.ts'
+import { CALL, type Calls, createCalls, resolveTarget } from './calls/index.ts'
 import { createDiscovery, type Discovery, recordsProtocol } from './discovery/index.ts'
 import {
   createHost,
@@ -21,6 +21,7 @@ import {
   mcpStdioDriver,
   moduleDriver
 } from './drivers/index.ts'
+import { answersMigrations, createEdges, type Edges } from './edges/index.ts'
 import { createEvents, type Events } from './events.ts'
 import { createGrants, type Grants, grantsMigrations } from './grants/index.ts'
 import { type Guards, openGuards } from './guards.ts'
@@ -65,6 +66,7 @@ export interface Rooms extends Base, Guards {
   readonly describe: () => Hello
   readonly calls: Calls
   readonly agents: Agents
+  readonly edges: Edges
   readonly breaches: Breaches
 }
 
@@ -79,6 +81,7 @@ const TELL_AGAIN_MS = 60_000
 
 const MIGRATIONS = [
   registryMigrations,
+  answersMigrations,
   networkMigrations,
   trustMigrations,
   policyMigrations,
@@ -121,7 +124,21 @@ export async function openRooms(
   for (const room of [mesh.network, mesh.host, mesh.rpc, mesh.discovery]) resources.defer(() => room.stop())
   cutBlocked({ ...guards, ...mesh, ...access })
   const agents = createAgents({ self: identity.id, registry: mesh.registry, host: mesh.host, policy: guards.policy })
-  return { ...base, ...guards, ...mesh, ...access, calls, agents, owner: ownerCaller(identity.id) }
+  const owner = ownerCaller(identity.id)
+  const rooms = { ...base, ...guards, ...mesh, ...access, calls, agents, owner }
+  return { ...rooms, edges: openEdges(home, init.name, rooms) }
+}
+
+function openEdges(home: Home | undefined, name: string, rooms: Omit<Rooms, 'edges'>): Edges {
+  const self = rooms.identity.id
+  return createEdges({
+    ...rooms,
+    self,
+    owner: { caller: rooms.owner },
+    protocols: { call: CALL, permission: PERMISSION, records: recordsProtocol },
+    resolve: (target, signal) => resolveTarget(target, { ...rooms, self, name }, () => signal),
+    ...(home && { tokenPath: home.httpToken })
+  })
 }
 
 async function openBase(

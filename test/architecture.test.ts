@@ -5,7 +5,7 @@ import { expect, it } from 'vitest'
 const FOUNDATION = ['errors', 'events', 'wire', 'store', 'schema', 'vault', 'policy', 'identity', 'auth', 'registry']
 const TRANSPORT = [...FOUNDATION, 'rpc', 'network']
 const SECURITY = ['trust', 'keys', 'oauth', 'pairing', 'grants', 'permissions']
-const ROOMS = [...TRANSPORT, ...SECURITY, 'discovery', 'drivers', 'tools', 'calls']
+const ROOMS = [...TRANSPORT, ...SECURITY, 'discovery', 'drivers', 'tools', 'calls', 'edges']
 const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
   errors: [],
   version: [],
@@ -31,6 +31,7 @@ const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
   drivers: TRANSPORT,
   tools: TRANSPORT,
   calls: TRANSPORT,
+  edges: TRANSPORT,
   config: [...ROOMS, 'home'],
   agents: ROOMS,
   guards: [...ROOMS, 'home'],

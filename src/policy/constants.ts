@@ -4,6 +4,10 @@ export const ACTIONS = [
   'skill.call',
   'model.call',
   'record.read',
+  'call.forward',
+  'node.read',
+  'agent.manage',
+  'permission.answer',
   'permission.request',
   'message.send'
 ] as const

@@ -76,6 +76,13 @@ export interface Rpc {
    * Leaving the loop cancels the request. The reader's pace bounds what the peer sends.
    */
   stream(peer: string, protocol: Protocol, body: unknown, options?: RequestOptions): AsyncIterable<unknown>
+  /**
+   * Puts a request to a protocol that this node serves, for who comes by another way than a connection of the mesh.
+   *
+   * @returns the result, or its items as an async iterable
+   * @throws {MeshError} UNSUPPORTED_VERSION when it isn't served; what the endpoint answers; TIMEOUT, CANCELLED
+   */
+  dispatch(session: Session, protocol: Protocol, body: unknown, options?: RequestOptions): Promise<unknown>
   /** Fails what is pending with CANCELLED and closes the channels. */
   stop(): Promise<void>
 }

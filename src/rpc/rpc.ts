@@ -1,7 +1,9 @@
 import type { Connection, Stream } from '@libp2p/interface'
+import type { Session } from '../auth/index.ts'
 import { MeshError } from '../errors.ts'
 import { Channel } from './channel.ts'
 import { MAX_CHANNELS_PER_PEER, MAX_VIOLATIONS } from './constants.ts'
+import { dispatch } from './dispatch.ts'
 import type { Endpoint, Protocol, RequestOptions, Rpc, RpcComponents } from './index.ts'
 import { collectReply, ItemReader } from './replies.ts'
 import { type Load, ServedChannel } from './served-channel.ts'
@@ -23,6 +25,8 @@ class ChannelRpc implements Rpc {
   /** Protocol id → peer → channel. */
   readonly #channels = new Map<string, Map<string, Channel>>()
   readonly #served = new Set<ServedChannel>()
+  /** By protocol id. */
+  readonly #endpoints = new Map<string, Endpoint>()
   readonly #violations = new WeakMap<Connection, number>()
   #isStopped = false
 
@@ -33,6 +37,7 @@ class ChannelRpc implements Rpc {
 
   async handle(endpoint: Endpoint): Promise<void> {
     const guests = new Map<string, Guest>()
+    this.#endpoints.set(endpoint.protocol.id, endpoint)
     await this.#components.network.handle(endpoint.protocol.id, (stream, connection) => {
       this.#serve(endpoint, guests, { stream, connection })
     })
@@ -46,6 +51,18 @@ class ChannelRpc implements Rpc {
 
   stream(peer: string, protocol: Protocol, body: unknown, options: RequestOptions = {}): AsyncIterable<unknown> {
     return new ItemReader((reply) => this.#channel(peer, protocol).ask(body, options, reply))
+  }
+
+  async dispatch(session: Session, { id }: Protocol, body: unknown, options?: RequestOptions): Promise<unknown> {
+    const endpoint = this.#endpoints.get(id)
+    if (endpoint === undefined) throw new MeshError('UNSUPPORTED_VERSION', `this node does not serve ${id}`)
+    try {
+      return await dispatch(endpoint, session, body, options)
+    } catch (err) {
+      const error = MeshError.from(err)
+      if (error.code === 'INTERNAL') this.#components.onDefect?.(error.cause, id)
+      throw error
+    }
   }
 
   stop(): Promise<void> {

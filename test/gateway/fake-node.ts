@@ -18,6 +18,7 @@ type Guarded =
   | 'grants'
   | 'pins'
   | 'check'
+  | 'edges'
   | 'exchangeToken'
 
 export interface FakeNode extends Node {
