@@ -130,7 +130,6 @@ export interface MessageFilter {
   readonly after?: string
 }
 
-
 /** What an agent's handler may use. All that it keeps, replies and sends takes effect when it returns, or not at all. */
 export interface MessageContext {
   readonly message: Envelope

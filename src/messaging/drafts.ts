@@ -1,0 +1,114 @@
+import { MeshError } from '../errors.ts'
+import { agentId } from '../registry/messages.ts'
+import {
+  DEFAULT_EXPIRY_MS,
+  MAX_BODY_BYTES,
+  MAX_CORRELATION_LENGTH,
+  MAX_EXPIRY_MS,
+  MAX_HOPS,
+  MIN_EXPIRY_MS
+} from './constants.ts'
+import type { MessageInit } from './index.ts'
+import type { Draft } from './journal.ts'
+import { type Envelope, envelope } from './messages.ts'
+
+export interface DraftInit {
+  readonly id: string
+  /** Agent id. */
+  readonly from: string
+  readonly now: number
+  /** The message that is being handled. */
+  readonly parent?: Envelope
+}
+
+/**
+ * Makes an envelope of what is to be sent.
+ *
+ * @throws {MeshError} INVALID_ARGUMENT, TOO_LARGE, LIMIT_EXCEEDED when its parent has made all its hops
+ */
+export function draftOf(message: MessageInit, { id, from, now, parent }: DraftInit): Draft {
+  const { to, body, type = 'application/json', correlationId, expectsReply = false, replyTo, trace } = message
+  if (!agentId.safeParse(to).success) throw invalid('to', `${JSON.stringify(String(to).slice(0, 80))} is no agent id`)
+  if (replyTo !== undefined && !agentId.safeParse(replyTo).success) throw invalid('replyTo', 'it is no agent id')
+  if (correlationId !== undefined && (correlationId === '' || correlationId.length > MAX_CORRELATION_LENGTH))
+    throw invalid('correlationId', `it must have 1 to ${MAX_CORRELATION_LENGTH} characters`)
+  if (type === '' || type.length > 128) throw invalid('type', 'it must have 1 to 128 characters')
+  checkBody(body)
+  return {
+    peer: to.slice(0, to.indexOf('/')),
+    envelope: {
+      v: 1,
+      id,
+      from,
+      to,
+      kind: expectsReply ? 'request' : 'message',
+      ...(correlationId === undefined ? {} : { corr: correlationId }),
+      ...(replyTo === undefined ? {} : { replyTo }),
+      sent: now,
+      exp: now + expiry(message),
+      type,
+      body,
+      ...traceOf(trace ?? parent?.trace),
+      budget: parent === undefined ? { hops: MAX_HOPS } : passedOn(parent)
+    }
+  }
+}
+
+/** The answer to a message; the last hop may be answered too. */
+export function replyDraft(
+  message: Envelope,
+  reply: { readonly outcome: 'result' | 'error'; readonly body: unknown; readonly type?: string | undefined },
+  { id, now }: Pick<DraftInit, 'id' | 'now'>
+): Draft {
+  if (message.kind === 'reply') throw new MeshError('INVALID_ARGUMENT', 'a reply is not replied to')
+  checkBody(reply.body)
+  const to = message.replyTo ?? message.from
+  return {
+    peer: to.slice(0, to.indexOf('/')),
+    envelope: {
+      v: 1,
+      id,
+      from: message.to,
+      to,
+      kind: 'reply',
+      corr: message.id,
+      sent: now,
+      exp: now + DEFAULT_EXPIRY_MS,
+      type: reply.type ?? 'application/json',
+      body: reply.body,
+      outcome: reply.outcome,
+      ...traceOf(message.trace),
+      budget: { ...message.budget, hops: Math.max(0, message.budget.hops - 1) }
+    }
+  }
+}
+
+function passedOn({ budget }: Envelope): Envelope['budget'] {
+  if (budget.hops > 0) return { ...budget, hops: budget.hops - 1 }
+  throw new MeshError('LIMIT_EXCEEDED', 'the message has been passed on as often as its budget allows')
+}
+
+/** Sizes are checked in bytes of JSON. */
+export function checkBody(body: unknown): void {
+  const json = JSON.stringify(body)
+  if (json === undefined) throw invalid('body', 'it has no JSON form')
+  if (json.length > MAX_BODY_BYTES || Buffer.byteLength(json) > MAX_BODY_BYTES)
+    throw new MeshError('TOO_LARGE', `the body is over the limit of ${MAX_BODY_BYTES} bytes`, {
+      hint: 'send a reference to it'
+    })
+}
+
+function expiry({ expiresInMs = DEFAULT_EXPIRY_MS }: MessageInit): number {
+  if (Number.isInteger(expiresInMs) && expiresInMs >= MIN_EXPIRY_MS && expiresInMs <= MAX_EXPIRY_MS) return expiresInMs
+  throw invalid('expiresInMs', `it must be ${MIN_EXPIRY_MS} to ${MAX_EXPIRY_MS}`)
+}
+
+function traceOf(trace: string | undefined): Pick<Envelope, 'trace'> {
+  if (trace === undefined) return {}
+  if (!envelope.shape.trace.safeParse(trace).success) throw invalid('trace', 'it is no traceparent')
+  return { trace }
+}
+
+function invalid(what: string, why: string): MeshError {
+  return new MeshError('INVALID_ARGUMENT', `${what} of a message: ${why}`)
+}

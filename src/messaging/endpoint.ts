@@ -1,0 +1,128 @@
+import { LRUCache } from 'lru-cache'
+import type { Caller } from '../auth/index.ts'
+import { MeshError } from '../errors.ts'
+import type { Identity } from '../identity/index.ts'
+import type { Endpoint } from '../rpc/index.ts'
+import type { Trust } from '../trust/index.ts'
+import { parseJson } from '../wire/index.ts'
+import { MAX_PAIRS_IN_MEMORY, MESSAGE } from './constants.ts'
+import {
+  type DeliverAnswer,
+  type DeliverRequest,
+  type DeliverResult,
+  type Envelope,
+  envelope,
+  messageRequest
+} from './messages.ts'
+import type { Arrival, Receiving, Taken } from './receiving.ts'
+import { createBatchVerifier, createDids, digestOf, signReceipts, type VerifiedBatch } from './signatures.ts'
+
+export interface DeliveryComponents {
+  readonly identity: Identity
+  readonly receiving: Receiving
+  readonly callerOf: (peer: string) => Caller
+  readonly note: Trust['note']
+}
+
+/** Checks who wrote what comes, and takes it. */
+export type Receive = (request: DeliverRequest, carrier: Caller) => Promise<DeliverAnswer>
+
+export function createReceive({ identity, receiving, callerOf, note }: DeliveryComponents): Receive {
+  const verify = createBatchVerifier()
+  const didOf = createDids()
+
+  /** @returns the message, or why it is refused */
+  const open = (
+    { envelope: text, sig, after }: DeliverRequest['messages'][number],
+    signatures: readonly (VerifiedBatch | MeshError)[]
+  ): Arrival | DeliverResult => {
+    const signature = signatures[sig]
+    if (signature === undefined) return refusedAs('INVALID_MESSAGE', 'it names no signature')
+    if (signature instanceof MeshError) return refusedAs(signature.code, signature.message)
+    if (!signature.digests.has(digestOf(text)))
+      return refusedAs('INVALID_RECORD', 'the signature is not about this message')
+    const parsed = parseEnvelope(text)
+    if (parsed === undefined) return refusedAs('INVALID_MESSAGE', 'not an envelope')
+    if (didOf(peerOf(parsed.from)) !== signature.did)
+      return refusedAs('INVALID_RECORD', 'it is signed by another than its author')
+    if (peerOf(parsed.to) !== identity.id) return refusedAs('INVALID_MESSAGE', 'it is for another node')
+    return { envelope: parsed, text, after }
+  }
+
+  return async (request, carrier) => {
+    const signatures = await Promise.all(request.signatures.map((jws) => verify(jws).catch(MeshError.from)))
+    const opened = request.messages.map((message) => open(message, signatures))
+    if (opened.some((each) => 'state' in each && each.code === 'INVALID_RECORD')) note(carrier.peer, 'signature:bad')
+    const authors = Map.groupBy(opened.filter(isArrival), (arrival) => peerOf(arrival.envelope.from))
+    const taken = new Map<Arrival | DeliverResult, Taken>()
+    for (const [author, arrivals] of authors) {
+      const caller = author === carrier.peer ? carrier : callerOf(author)
+      const results = await receiving.take(caller, arrivals)
+      for (const [index, arrival] of arrivals.entries()) {
+        const result = results[index]
+        if (result !== undefined) taken.set(arrival, result)
+      }
+    }
+    const receipts = [...taken.values()].flatMap(({ receipt }) => (receipt === undefined ? [] : [receipt]))
+    return {
+      results: opened.map((each) => ('state' in each ? each : (taken.get(each)?.result ?? LOST))),
+      ...(receipts.length === 0 ? {} : { receipts: await signReceipts(identity, receipts) })
+    }
+  }
+}
+
+/** Answers `message/1.0.0`. */
+export function createEndpoint(receive: Receive, takeReceipts: (jws: string, by: string) => Promise<void>): Endpoint {
+  return {
+    protocol: MESSAGE,
+    handle(body, { caller }) {
+      if (caller.trust === 'blocked') throw new MeshError('FORBIDDEN', 'blocked by the owner')
+      const { success, data, error } = messageRequest.safeParse(body)
+      if (!success) {
+        const at = error.issues[0]?.path.join('.') ?? ''
+        throw new MeshError('INVALID_MESSAGE', `not a message request${at === '' ? '' : `: ${at} is not valid`}`)
+      }
+      return data.op === 'deliver' ? receive(data, caller) : takeReceipts(data.jws, caller.peer).then(() => ({}))
+    }
+  }
+}
+
+/** Callers that are known by what they have signed only. The same object while the peer's standing is the same. */
+export function createCallers(self: Caller, of: Trust['of']): (peer: string) => Caller {
+  const known = new LRUCache<string, Caller>({ max: MAX_PAIRS_IN_MEMORY })
+  return (peer) => {
+    if (peer === self.peer) return self
+    const { level, alias } = of(peer)
+    const before = known.get(peer)
+    if (before !== undefined && before.trust === level && before.alias === alias) return before
+    const caller: Caller = {
+      peer,
+      credentials: [{ method: 'noise', binding: 'noise', subject: peer, scopes: [] }],
+      trust: level,
+      binding: 'noise',
+      ...(alias === undefined ? {} : { alias })
+    }
+    known.set(peer, caller)
+    return caller
+  }
+}
+
+export const peerOf = (agent: string): string => agent.slice(0, agent.indexOf('/'))
+
+const LOST: DeliverResult = { state: 'busy', code: 'INTERNAL' }
+
+function parseEnvelope(text: string): Envelope | undefined {
+  try {
+    return envelope.safeParse(parseJson(text)).data
+  } catch {
+    return undefined // what isn't even JSON is no envelope either
+  }
+}
+
+function refusedAs(code: string, reason: string): DeliverResult {
+  return { state: 'refused', code, reason: reason.slice(0, 500) }
+}
+
+function isArrival(each: Arrival | DeliverResult): each is Arrival {
+  return 'envelope' in each
+}

@@ -1,0 +1,339 @@
+import type { Caller } from '../auth/index.ts'
+import { MeshError } from '../errors.ts'
+import type { Emit } from '../events.ts'
+import type { Row, Statement, Store } from '../store/index.ts'
+import type { AgentState } from './agent-state.ts'
+import { type Attempt, attempt } from './attempt.ts'
+import {
+  DELIVERED_AFTER_MS,
+  HANDLER_RETRY_MAX_MS,
+  HANDLER_RETRY_MIN_MS,
+  MAX_HANDLERS,
+  MAX_HANDLERS_PER_AGENT,
+  MAX_TRIES,
+  RETRY_MIN_MS
+} from './constants.ts'
+import { replyDraft } from './drafts.ts'
+import type { MessageHandler, Receiver } from './index.ts'
+import type { Draft, Journal } from './journal.ts'
+import type { Envelope, Receipt } from './messages.ts'
+import type { InPair, Pairs } from './pairs.ts'
+import { endIn, insertEvent, number, putReceipt, text } from './rows.ts'
+
+export interface HandlingComponents {
+  readonly store: Store
+  readonly journal: Journal
+  readonly pairs: Pairs
+  readonly state: AgentState
+  readonly receiver: (agent: string) => Receiver
+  readonly callerOf: (peer: string) => Caller
+  readonly emit: Emit
+  readonly newId: () => string
+  readonly clock: () => number
+  readonly random: () => number
+  readonly timeoutMs: number
+  readonly mayQueue: (peer: string) => boolean
+  /** There are receipts for it to be pushed. */
+  readonly onReceipt: (peer: string) => void
+  readonly log: (text: string) => void
+}
+
+/** A message of the inbox that waits for its handler. */
+export interface Waiting {
+  readonly message: Envelope
+  readonly bytes: number
+  readonly tries: number
+}
+
+interface End {
+  readonly state: 'processed' | 'failed' | 'expired'
+  readonly code?: string | undefined
+  readonly reason?: string | undefined
+}
+
+/** Gives messages to their handlers: one of a pair at a time, in order, again after a failure. */
+export class Handling {
+  readonly #components: HandlingComponents
+  readonly #stopping = new AbortController()
+  readonly #running = new Map<string, number>()
+  readonly #drains = new Set<Promise<void>>()
+  #runningTotal = 0
+
+  constructor(components: HandlingComponents) {
+    this.#components = components
+  }
+
+  /** Handles what waits in the pair, unless that is under way or not yet due. */
+  drain(pair: InPair): void {
+    if (pair.isRunning || pair.waiting === 0 || this.#stopping.signal.aborted) return
+    if (!this.hasSlot(pair.agent)) return
+    pair.isRunning = true
+    this.#occupy(pair.agent, 1)
+    const drained = this.#drain(pair)
+      .catch((err: unknown) => {
+        pair.dueAt = this.#components.clock() + RETRY_MIN_MS
+        this.#components.log(`messages of ${pair.sender}: ${String(err)}`)
+      })
+      .finally(() => {
+        this.#drains.delete(drained)
+        pair.isRunning = false
+        this.#occupy(pair.agent, -1)
+      })
+    this.#drains.add(drained)
+  }
+
+  /** Whatever is due now; called by the clock, and when an agent has come up. */
+  drainAll(): void {
+    const now = this.#components.clock()
+    for (const pair of this.#components.pairs.waiting()) if (pair.dueAt <= now) this.drain(pair)
+  }
+
+  hasSlot(agent: string): boolean {
+    return this.#runningTotal < MAX_HANDLERS && (this.#running.get(agent) ?? 0) < MAX_HANDLERS_PER_AGENT
+  }
+
+  /** Runs the handler of a message that is not written yet. */
+  run(pair: InPair, handler: MessageHandler, message: Envelope, tries = 0): Attempt | Promise<Attempt> {
+    const { callerOf, state, timeoutMs, newId, clock, mayQueue } = this.#components
+    return attempt({
+      ...{ message, agent: pair.agent, caller: callerOf(pair.peer), tries, handler },
+      ...{ state, timeoutMs, stopping: this.#stopping.signal, newId, clock, mayQueue }
+    })
+  }
+
+  /** Takes over a run that was begun before its message was written, and goes on with the pair. */
+  adopt(pair: InPair, waiting: Waiting, running: Promise<Attempt>, generation: number): void {
+    this.#occupy(pair.agent, 1)
+    const drained = running
+      .then((result) => this.#finish(pair, waiting, result, generation))
+      .then((goOn) => (goOn ? this.#drain(pair) : undefined))
+      .catch((err: unknown) => {
+        pair.dueAt = this.#components.clock() + RETRY_MIN_MS
+        this.#components.log(`messages of ${pair.sender}: ${String(err)}`)
+      })
+      .finally(() => {
+        this.#drains.delete(drained)
+        pair.isRunning = false
+        this.#occupy(pair.agent, -1)
+      })
+    this.#drains.add(drained)
+  }
+
+  async stop(): Promise<void> {
+    this.#stopping.abort(new MeshError('CANCELLED', 'the node is stopping'))
+    await Promise.allSettled(this.#drains)
+  }
+
+  /** What ends a try of a message that was not written yet, or was: the time of the next. */
+  retryAt(tries: number): number {
+    const { clock, random } = this.#components
+    return clock() + random() * Math.min(HANDLER_RETRY_MAX_MS, HANDLER_RETRY_MIN_MS * 2 ** (tries - 1))
+  }
+
+  #occupy(agent: string, slots: number): void {
+    const count = (this.#running.get(agent) ?? 0) + slots
+    this.#runningTotal += slots
+    if (count <= 0) this.#running.delete(agent)
+    else this.#running.set(agent, count)
+  }
+
+  async #drain(pair: InPair): Promise<void> {
+    while (pair.waiting > 0 && !this.#stopping.signal.aborted) {
+      if (pair.dueAt > this.#components.clock()) return
+      if (!(await this.#next(pair))) return
+    }
+  }
+
+  /** @returns whether to go on with the next */
+  async #next(pair: InPair): Promise<boolean> {
+    const { store, journal, clock, receiver } = this.#components
+    const generation = journal.generation
+    const row = store.get(
+      `SELECT envelope, bytes, tries, exp FROM message_in WHERE pair = ? AND state IN ('accepted', 'delivered') ORDER BY n LIMIT 1`,
+      [pair.id]
+    )
+    if (row === undefined) {
+      pair.waiting = 0
+      return false
+    }
+    const waiting = readWaiting(row)
+    if (number(row, 'exp') <= clock())
+      return this.#end(pair, waiting, { state: 'expired', reason: 'not handled in time' })
+    const handler = receiver(pair.agent)
+    if (handler === 'down') return false
+    if (typeof handler === 'string') {
+      const reason = handler === 'unknown' ? 'there is no such agent any more' : 'the agent takes no messages'
+      return this.#end(pair, waiting, { state: 'failed', code: 'NOT_FOUND', reason })
+    }
+    const tried = pair.isSuspect ? await this.#suspect(pair, waiting) : waiting
+    if (tried === undefined) return true
+    const running = this.run(pair, handler, tried.message, tried.tries)
+    const result = running instanceof Promise ? await this.#awaited(pair, tried, running) : running
+    return this.#finish(pair, tried, result, generation)
+  }
+
+  /** The node ended without having stopped, perhaps by this very handler: that counts, and is written before the next attempt. */
+  async #suspect(pair: InPair, waiting: Waiting): Promise<Waiting | undefined> {
+    const { journal, clock } = this.#components
+    pair.isSuspect = false
+    const tries = waiting.tries + 1
+    const { id } = waiting.message
+    if (tries >= MAX_TRIES) {
+      await this.#bury(pair, { ...waiting, tries }, 'the node ended during its attempts')
+      return undefined
+    }
+    await journal.write([
+      { sql: 'UPDATE message_in SET tries = ? WHERE id = ? AND peer = ?', params: [tries, id, pair.peer] },
+      insertEvent({ message: id, at: clock(), what: 'attempt', reason: 'the node ended during it' })
+    ])
+    return { ...waiting, tries }
+  }
+
+  /** A handler that takes its time has at least been given the message. */
+  async #awaited(pair: InPair, { message }: Waiting, running: Promise<Attempt>): Promise<Attempt> {
+    const timer = setTimeout(() => {
+      const at = this.#components.clock()
+      const receipt: Receipt = { id: message.id, state: 'delivered', at }
+      this.#components.journal
+        .write([
+          {
+            sql: "UPDATE message_in SET state = 'delivered', delivered_at = ? WHERE id = ? AND peer = ? AND state = 'accepted'",
+            params: [at, message.id, pair.peer]
+          },
+          putReceipt(pair.peer, receipt)
+        ])
+        .then(
+          () => this.#components.onReceipt(pair.peer),
+          () => {
+            // only a notice; the end will be told
+          }
+        )
+    }, DELIVERED_AFTER_MS)
+    try {
+      return await running
+    } finally {
+      clearTimeout(timer)
+    }
+  }
+
+  async #finish(pair: InPair, waiting: Waiting, result: Attempt, generation: number): Promise<boolean> {
+    const { journal, state, clock } = this.#components
+    if (result.end === 'again') return this.#again(pair, waiting, result)
+    if (generation !== journal.generation) {
+      // It may have read what was not kept: as if it had not run
+      pair.dueAt = clock() + RETRY_MIN_MS
+      return false
+    }
+    const published = state.publish(pair.agent, result.changes)
+    try {
+      return await this.#end(
+        pair,
+        waiting,
+        { ...result, state: result.end },
+        {
+          statements: published.statements,
+          drafts: result.drafts,
+          isAnswered: result.isAnswered
+        }
+      )
+    } finally {
+      published.written()
+    }
+  }
+
+  async #again(pair: InPair, waiting: Waiting, { code, reason, detail }: Attempt): Promise<boolean> {
+    const { journal, clock } = this.#components
+    if (this.#stopping.signal.aborted) return false
+    const { id } = waiting.message
+    const tries = waiting.tries + 1
+    const event = insertEvent({ message: id, at: clock(), what: 'attempt', code, reason: detail })
+    if (tries >= MAX_TRIES) {
+      await this.#bury(pair, { ...waiting, tries }, reason ?? '', { code, event })
+      return true
+    }
+    await journal.write([
+      {
+        sql: 'UPDATE message_in SET tries = ?, code = ?, reason = ? WHERE id = ? AND peer = ?',
+        params: [tries, code ?? null, detail ?? null, id, pair.peer]
+      },
+      event
+    ])
+    pair.dueAt = this.retryAt(tries)
+    return false
+  }
+
+  /** It is the owner's now. */
+  async #bury(
+    pair: InPair,
+    waiting: Waiting,
+    reason: string,
+    more: { readonly code?: string | undefined; readonly event?: Statement } = {}
+  ): Promise<void> {
+    const { emit, newId, clock } = this.#components
+    const { message, tries } = waiting
+    const code = more.code ?? 'AGENT_ERROR'
+    const body = { code, message: `given up after ${tries} attempts: ${reason}` }
+    const drafts =
+      message.kind === 'request' ? [replyDraft(message, { outcome: 'error', body }, { id: newId(), now: clock() })] : []
+    await this.#end(
+      pair,
+      waiting,
+      { state: 'failed', code, reason: body.message },
+      {
+        statements: more.event === undefined ? [] : [more.event],
+        drafts,
+        isAnswered: drafts.length > 0,
+        isDead: true
+      }
+    )
+    emit('message:dead', { id: message.id, agent: pair.recipient, reason: body.message })
+  }
+
+  async #end(
+    pair: InPair,
+    { message, bytes, tries }: Waiting,
+    end: End,
+    more: {
+      readonly statements?: readonly Statement[]
+      readonly drafts?: readonly Draft[]
+      readonly isAnswered?: boolean
+      readonly isDead?: boolean
+    } = {}
+  ): Promise<boolean> {
+    const { journal, pairs, clock, onReceipt } = this.#components
+    const at = clock()
+    const { state, code, reason } = end
+    const receipt: Receipt = {
+      ...{ id: message.id, state, at },
+      ...(code === undefined ? {} : { code }),
+      ...(reason === undefined ? {} : { reason: reason.slice(0, MAX_RECEIPT_REASON) })
+    }
+    const { isAnswered: answered = false, isDead = false } = more
+    await journal.write(
+      [
+        ...(more.statements ?? []),
+        endIn({ peer: pair.peer, id: message.id }, { state, at, code, reason }, { answered, isDead, tries }),
+        putReceipt(pair.peer, receipt)
+      ],
+      more.drafts
+    )
+    pair.waiting = Math.max(0, pair.waiting - 1)
+    pair.isWarm = true
+    pair.dueAt = 0
+    pairs.count(pair.peer, -1, -bytes)
+    onReceipt(pair.peer)
+    return true
+  }
+}
+
+/** 256 of them are one signature. */
+const MAX_RECEIPT_REASON = 200
+
+function readWaiting(row: Row): Waiting {
+  return {
+    // Written from a parsed envelope
+    message: JSON.parse(text(row, 'envelope')) as Envelope,
+    bytes: number(row, 'bytes'),
+    tries: number(row, 'tries')
+  }
+}

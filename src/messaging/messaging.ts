@@ -1,0 +1,532 @@
+import { type Caller, ownerCaller } from '../auth/index.ts'
+import { MeshError } from '../errors.ts'
+import { agentName } from '../registry/messages.ts'
+import { AgentState } from './agent-state.ts'
+import * as limits from './constants.ts'
+import { draftOf, replyDraft } from './drafts.ts'
+import { createCallers, createEndpoint, createReceive, type Receive } from './endpoint.ts'
+import { Handling } from './handling.ts'
+import type {
+  MessageInfo,
+  MessageInit,
+  MessageStory,
+  Messaging,
+  MessagingComponents,
+  MessagingInit,
+  SendOptions,
+  Sent
+} from './index.ts'
+import { type Draft, Journal } from './journal.ts'
+import { Lane } from './lane.ts'
+import { type DeliverAnswer, type DeliverRequest, deliverAnswer, type Envelope } from './messages.ts'
+import { Outcomes } from './outcomes.ts'
+import { Pairs } from './pairs.ts'
+import { readDeadLetters, readInbox, readOutbox, readStory } from './reading.ts'
+import { Receipts } from './receipts.ts'
+import { Receiving } from './receiving.ts'
+import { Room, Waiting } from './room.ts'
+import { endIn, insertEvent, isEnd, list, number, putReceipt, text } from './rows.ts'
+import { type Settled, Settling } from './settling.ts'
+import { createDids, verifyReceipts } from './signatures.ts'
+import { sweep } from './sweep.ts'
+import { createUlids } from './ulid.ts'
+
+/** Sends, receives and keeps messages; {@link Messaging.start} puts it on the network. */
+export function createMessaging(components: MessagingComponents, init: MessagingInit = {}): Messaging {
+  return new MessageRoom(components, init)
+}
+
+/** In message_state, under a name that no agent has: there as long as a node runs. */
+const RUNNING = { agent: ' ', key: 'running' }
+/** How often what is rare is looked for: expired messages, delays. */
+const LOOK_INTERVAL_MS = 1_000
+
+class MessageRoom implements Messaging {
+  readonly #components: Required<Omit<MessagingComponents, 'prepare'>> & Pick<MessagingComponents, 'prepare'>
+  readonly #init: MessagingInit
+  readonly #newId: () => string
+  readonly #self: string
+  readonly #room: Room
+  readonly #journal: Journal
+  readonly #settling: Settling
+  readonly #outcomes: Outcomes
+  readonly #pairs: Pairs
+  readonly #handling: Handling
+  readonly #receipts: Receipts
+  readonly #receive: Receive
+  readonly #waiting = new Waiting()
+  readonly #lanes = new Map<string, Lane>()
+  readonly #didOf = createDids()
+  /** Up to here messages have been looked at for being late, by peer. */
+  readonly #noticed = new Map<string, number>()
+  readonly #off: (() => void)[] = []
+  #timer: NodeJS.Timeout | undefined
+  #lookAt = 0
+  #sweepAt = 0
+  #isStopped = false
+
+  constructor(given: MessagingComponents, init: MessagingInit) {
+    const components = { log: () => {}, clock: Date.now, random: Math.random, refusal: () => undefined, ...given }
+    this.#components = components
+    this.#init = init
+    const { identity, store, trust, clock, random, emit, receiver } = components
+    this.#self = identity.id
+    this.#newId = createUlids(clock)
+    const { maxQueuedPerPeer = limits.MAX_QUEUED_PER_PEER, maxQueued = limits.MAX_QUEUED } = init
+    this.#room = new Room(store, { maxQueuedPerPeer, maxQueued })
+    const state = new AgentState(store)
+    this.#journal = new Journal({
+      ...{ store, identity, clock },
+      onQueued: (peer, count, bytes) => {
+        this.#room.add(peer, count, bytes)
+        if (this.#timer !== undefined) this.#lane(peer).wake()
+      },
+      onFailure: () => state.forget()
+    })
+    this.#settling = new Settling(store, (settled) => this.#onSettled(settled))
+    this.#outcomes = new Outcomes(store)
+    const wasRunning = store.get('SELECT 1 FROM message_state WHERE agent = ? AND key = ?', [
+      RUNNING.agent,
+      RUNNING.key
+    ])
+    this.#pairs = new Pairs(store, () => this.#journal.newPairId(), wasRunning !== undefined)
+    const callerOf = createCallers(ownerCaller(identity.id), trust.of)
+    const shared = { store, journal: this.#journal, pairs: this.#pairs, state, receiver, emit, clock }
+    this.#handling = new Handling({
+      ...shared,
+      ...{ callerOf, random, newId: this.#newId, log: components.log },
+      timeoutMs: init.handlerTimeoutMs ?? limits.HANDLER_TIMEOUT_MS,
+      mayQueue: (peer) => this.#room.isFree(peer),
+      onReceipt: (peer) => this.#receipts.add(peer)
+    })
+    const receiving = new Receiving({
+      ...shared,
+      self: identity.id,
+      handling: this.#handling,
+      outcomes: this.#outcomes,
+      policy: components.policy,
+      permissions: components.permissions,
+      refusal: components.refusal,
+      maxUnhandledPerPeer: init.maxUnhandledPerPeer ?? limits.MAX_UNHANDLED_PER_PEER,
+      maxUnhandled: init.maxUnhandled ?? limits.MAX_UNHANDLED,
+      onOutcome: (id) => this.#waiting.tell([id])
+    })
+    this.#receive = createReceive({ identity, receiving, callerOf, note: trust.note })
+    this.#receipts = new Receipts({ store, identity, clock, random, push: (peer, jws) => this.#push(peer, jws) })
+  }
+
+  get counts(): Messaging['counts'] {
+    const dead = this.#components.store.get('SELECT count(*) AS count FROM message_in WHERE dead_at IS NOT NULL')
+    return {
+      unread: this.#pairs.unread,
+      queued: this.#room.queued,
+      deadLetters: dead === undefined ? 0 : number(dead, 'count')
+    }
+  }
+
+  async start(): Promise<void> {
+    const { store, rpc, on } = this.#components
+    await store.write([
+      { sql: "INSERT OR IGNORE INTO message_state VALUES (?, ?, '1')", params: [RUNNING.agent, RUNNING.key] }
+    ])
+    await rpc.handle(createEndpoint(this.#receive, (jws, by) => this.#takeReceipts(jws, by)))
+    this.#off.push(
+      on('peer:join', ({ peer }) => {
+        this.#lanes.get(peer)?.wakeNow()
+        this.#receipts.wakeNow(peer)
+      }),
+      on('permission:decided', ({ peer }) => this.#lanes.get(peer)?.wakeNow()),
+      on('agent:up', () => this.#handling.drainAll()),
+      on('agent:added', () => this.#handling.drainAll())
+    )
+    this.#timer = setInterval(() => this.#tick(), this.#init.tickMs ?? limits.TICK_MS).unref()
+    for (const peer of this.#room.peers) this.#lane(peer).wake()
+    this.#receipts.wakeAll()
+    this.#handling.drainAll()
+  }
+
+  async send(message: MessageInit, options: SendOptions = {}): Promise<Sent> {
+    const { from = limits.OWNER_AGENT } = message
+    this.#checkSender(from)
+    const draft = this.#draft(message, `${this.#self}/${from}`)
+    return this.#queue(draft, options)
+  }
+
+  inbox(filter: Parameters<Messaging['inbox']>[0] = {}): readonly MessageInfo[] {
+    return readInbox(this.#components.store, filter)
+  }
+
+  outbox(filter: Parameters<Messaging['outbox']>[0] = {}): readonly MessageInfo[] {
+    return readOutbox(this.#components.store, this.#self, filter).map((info) => {
+      const problem = info.state === 'queued' ? this.#lanes.get(info.to.split('/')[0] ?? '')?.problem : undefined
+      return problem === undefined ? info : { ...info, code: problem.code, reason: problem.message }
+    })
+  }
+
+  show(id: string): MessageStory | undefined {
+    const story = readStory(this.#components.store, id)
+    if (story === undefined) return undefined
+    const reply = this.#outcomes.get(id)
+    return { ...story, ...(reply === undefined ? {} : { reply }) }
+  }
+
+  async read(id: string): Promise<MessageInfo> {
+    const row = this.#ownersRow(id)
+    if (row['state'] === 'delivered') {
+      const [peer, at] = [text(row, 'peer'), this.#components.clock()]
+      await this.#journal.write([
+        endIn({ peer, id }, { state: 'processed', at }, { answered: false }),
+        putReceipt(peer, { id, state: 'processed', at })
+      ])
+      this.#read(peer, number(row, 'bytes'))
+    }
+    return this.#info(id)
+  }
+
+  async reply(id: string, body: unknown, options: SendOptions = {}): Promise<Sent> {
+    const row = this.#ownersRow(id)
+    if (row['answered'] === 1) throw new MeshError('INVALID_ARGUMENT', 'it has been answered already')
+    // Written from a parsed envelope
+    const message = JSON.parse(text(row, 'envelope')) as Envelope
+    const [peer, at] = [text(row, 'peer'), this.#components.clock()]
+    const draft = replyDraft(message, { outcome: 'result', body }, { id: this.#newId(), now: at })
+    if (options.signal?.aborted === true) throw new MeshError('CANCELLED', 'cancelled')
+    const seqs = await this.#journal.write(
+      [
+        { sql: 'UPDATE message_in SET answered = 1 WHERE id = ? AND peer = ?', params: [id, peer] },
+        endIn({ peer, id }, { state: 'processed', at }, { answered: true }),
+        putReceipt(peer, { id, state: 'processed', at })
+      ],
+      [draft]
+    )
+    if (row['state'] === 'delivered') this.#read(peer, number(row, 'bytes'))
+    return { id: draft.envelope.id, seq: seqs[0] ?? 0 }
+  }
+
+  async waitFor(id: string, options: Parameters<Messaging['waitFor']>[1]): Promise<MessageStory> {
+    const { signal, until = 'processed' } = options
+    const story = await this.#waiting.until(id, signal, () => {
+      const found = this.show(id)
+      if (found === undefined || found.direction === 'in') throw noMessage(id)
+      return until === 'reply' ? answered(found) : processed(found)
+    })
+    if (until === 'reply') await this.#readReply(id)
+    return story
+  }
+
+  deadLetters(filter: Parameters<Messaging['deadLetters']>[0] = {}): readonly MessageInfo[] {
+    return readDeadLetters(this.#components.store, filter)
+  }
+
+  async replay(id: string): Promise<void> {
+    const { peer, bytes, pair } = this.#deadRow(id)
+    await this.#journal.write([
+      {
+        sql: `UPDATE message_in SET state = 'accepted', dead_at = NULL, ended_at = NULL, code = NULL, reason = NULL, tries = 0,
+              exp = ? WHERE id = ? AND peer = ?`,
+        params: [this.#components.clock() + limits.DEFAULT_EXPIRY_MS, id, peer]
+      },
+      insertEvent({ message: id, at: this.#components.clock(), what: 'replayed' })
+    ])
+    this.#pairs.count(peer, 1, bytes)
+    const waiting = this.#pairs.get(pair.sender, pair.recipient)
+    if (waiting === undefined) return
+    waiting.waiting += 1
+    this.#handling.drain(waiting)
+  }
+
+  async drop(id: string): Promise<void> {
+    const { peer } = this.#deadRow(id)
+    await this.#journal.write([
+      { sql: 'UPDATE message_in SET dead_at = NULL WHERE id = ? AND peer = ?', params: [id, peer] },
+      insertEvent({ message: id, at: this.#components.clock(), what: 'dropped' })
+    ])
+  }
+
+  async dropPeer(peer: string): Promise<void> {
+    const { store, clock } = this.#components
+    const [at, reason] = [clock(), 'the peer was blocked']
+    const queued = store.all("SELECT id FROM message_out WHERE peer = ? AND state = 'queued'", [peer])
+    await this.#settling.settle(
+      queued.map((row) => ({ id: text(row, 'id'), peer: undefined, state: 'cancelled', at, reason }) as const)
+    )
+    const waiting = "FROM message_in WHERE peer = ? AND state IN ('accepted', 'delivered')"
+    await this.#journal.idle()
+    const owners = store.get(`SELECT count(*) AS count ${waiting} AND agent = ?`, [peer, limits.OWNER_AGENT])
+    await this.#journal.write([
+      {
+        sql: `UPDATE message_in SET state = 'cancelled', ended_at = ?, reason = ? WHERE peer = ? AND state IN ('accepted', 'delivered')`,
+        params: [at, reason, peer]
+      },
+      { sql: 'DELETE FROM message_receipt WHERE peer = ?', params: [peer] }
+    ])
+    const { count, bytes } = this.#pairs.load(peer)
+    this.#pairs.count(peer, -count, -bytes)
+    this.#pairs.unread -= owners === undefined ? 0 : number(owners, 'count')
+    for (const pair of this.#pairs.of(peer)) pair.waiting = 0
+    this.#receipts.drop(peer)
+  }
+
+  receive(request: DeliverRequest, carrier: Caller): Promise<DeliverAnswer> {
+    return this.#receive(request, carrier)
+  }
+
+  queuedFor(peer: string, options: { readonly after?: string } = {}): DeliverRequest | undefined {
+    return this.#room.has(peer) ? this.#lane(peer).peek(options.after) : undefined
+  }
+
+  takeReceipts(jws: string): Promise<void> {
+    return this.#takeReceipts(jws)
+  }
+
+  async stop(): Promise<void> {
+    if (this.#isStopped) return
+    this.#isStopped = true
+    const isStarted = this.#timer !== undefined
+    clearInterval(this.#timer)
+    for (const off of this.#off) off()
+    for (const lane of this.#lanes.values()) lane.stop()
+    this.#receipts.stop()
+    await this.#handling.stop()
+    await this.#journal.idle()
+    if (!isStarted) return
+    await this.#components.store
+      .write([{ sql: 'DELETE FROM message_state WHERE agent = ? AND key = ?', params: [RUNNING.agent, RUNNING.key] }])
+      .catch(() => {
+        // Then the next start takes it for a crash, and counts one attempt more of what waits
+      })
+  }
+
+  #checkSender(from: string): void {
+    if (from === limits.OWNER_AGENT) return
+    if (!agentName.safeParse(from).success || this.#components.receiver(from) === 'unknown')
+      throw new MeshError('NOT_FOUND', `this node has no agent ${JSON.stringify(String(from).slice(0, 80))}`)
+  }
+
+  #draft(message: MessageInit, from: string): Draft {
+    const refusal = this.#components.refusal()
+    if (refusal !== undefined) throw refusal
+    if (this.#isStopped) throw new MeshError('CANCELLED', 'the node is stopping')
+    return draftOf(message, { id: this.#newId(), from, now: this.#components.clock() })
+  }
+
+  #queue(draft: Draft, { signal, timeoutMs = limits.SEND_TIMEOUT_MS }: SendOptions): Promise<Sent> {
+    const { peer, envelope } = draft
+    const write = (): Promise<Sent> =>
+      new Promise((resolve, reject) => {
+        this.#journal.add({
+          drafts: [draft],
+          done: ([seq = 0]) => {
+            this.#room.release(peer)
+            resolve({ id: envelope.id, seq })
+          },
+          failed: (err) => {
+            this.#room.release(peer)
+            reject(err)
+          }
+        })
+      })
+    return this.#room.take(peer) ? write() : this.#room.wait(peer, timeoutMs, signal).then(write)
+  }
+
+  #lane(peer: string): Lane {
+    const known = this.#lanes.get(peer)
+    if (known !== undefined) return known
+    const { store, clock, random } = this.#components
+    const lane = new Lane({
+      ...{ peer, store, clock, random, did: this.#didOf(peer) },
+      deliver: (to, request) => this.#deliver(to, request),
+      settle: (items) => this.#settling.settle(items)
+    })
+    this.#lanes.set(peer, lane)
+    return lane
+  }
+
+  async #deliver(peer: string, request: DeliverRequest): Promise<DeliverAnswer> {
+    const { rpc, prepare, permissions, identity } = this.#components
+    if (peer === this.#self) return this.#receive(request, ownerCaller(identity.id))
+    await prepare?.(peer)
+    const answer = deliverAnswer.parse(await rpc.request(peer, limits.MESSAGE, request))
+    for (const { state, code, reason } of answer.results) {
+      if (state === 'pending') permissions.expect(peer, new MeshError('PERMISSION_PENDING', reason ?? code ?? ''))
+    }
+    return answer
+  }
+
+  async #push(peer: string, jws: string): Promise<void> {
+    const { rpc, prepare } = this.#components
+    if (peer === this.#self) return this.#takeReceipts(jws)
+    await prepare?.(peer)
+    await rpc.request(peer, limits.MESSAGE, { op: 'receipts', jws })
+  }
+
+  /** @param by who brought them; whatever they say, only whom a message was sent to can say it */
+  async #takeReceipts(jws: string, by?: string): Promise<void> {
+    const { did, items } = await verifyReceipts(jws).catch((err: unknown) => {
+      if (by !== undefined) this.#components.trust.note(by, 'signature:bad')
+      throw err
+    })
+    const rows = this.#components.store.all(
+      'SELECT id, peer FROM message_out WHERE id IN (SELECT value FROM json_each(?))',
+      [list(items.map(({ id }) => id))]
+    )
+    const theirs = new Map(rows.map((row) => [text(row, 'id'), text(row, 'peer')]))
+    await this.#settling.settle(
+      items.flatMap((item) => {
+        const peer = theirs.get(item.id)
+        return peer !== undefined && this.#didOf(peer) === did ? [{ ...item, peer }] : []
+      })
+    )
+  }
+
+  #onSettled(settled: readonly Settled[]): void {
+    const { emit } = this.#components
+    const left = new Map<string, { count: number; bytes: number }>()
+    for (const { id, to, before, bytes, state } of settled) {
+      emit('message:receipt', { id, state })
+      if (before !== 'queued') continue
+      const load = left.get(to) ?? { count: 0, bytes: 0 }
+      left.set(to, { count: load.count + 1, bytes: load.bytes + bytes })
+    }
+    for (const [peer, { count, bytes }] of left) {
+      this.#room.remove(peer, count, bytes)
+      // A peer that nothing waits for costs nothing
+      if (!this.#room.has(peer) && this.#lanes.get(peer)?.isIdle === true) this.#lanes.delete(peer)
+    }
+    this.#waiting.tell(settled.map(({ id }) => id))
+    const unanswered = settled.filter(({ isRequest, peer, state }) => isRequest && peer === undefined && isEnd(state))
+    for (const each of unanswered) this.#decide(each)
+  }
+
+  /** The request will get no reply: that is its outcome. */
+  #decide({ id, state, code, reason, at }: Settled): void {
+    if (this.#outcomes.standing(id) !== 'open') return
+    const outcome = state === 'expired' ? 'expired' : 'error'
+    const body =
+      outcome === 'error' ? { code: code ?? 'CANCELLED', message: reason ?? 'it was not delivered' } : undefined
+    this.#writeOutcomes([id], (each) => this.#outcomes.decide(each, outcome, body, at))
+  }
+
+  #writeOutcomes(ids: readonly string[], decide: (id: string) => ReturnType<Outcomes['decide']>): void {
+    const over = (): void => {
+      this.#outcomes.release(ids)
+      this.#waiting.tell(ids)
+    }
+    this.#journal.add({ statements: ids.map(decide), done: over, failed: over })
+  }
+
+  #tick(): void {
+    for (const lane of this.#lanes.values()) lane.wake()
+    this.#receipts.wakeAll()
+    this.#handling.drainAll()
+    const now = this.#components.clock()
+    if (now >= this.#lookAt) {
+      this.#lookAt = now + LOOK_INTERVAL_MS
+      this.#expire(now)
+      for (const peer of this.#room.peers) this.#notice(peer, now)
+    }
+    if (now < this.#sweepAt) return
+    this.#sweepAt = now + limits.SWEEP_INTERVAL_MS
+    void sweep(this.#components.store, now).catch((err: unknown) => this.#components.log(`messages: ${String(err)}`))
+  }
+
+  #expire(now: number): void {
+    const rows = this.#components.store.all(
+      `SELECT id FROM message_out WHERE state = 'queued' AND exp <= ?1
+       UNION ALL SELECT id FROM message_out WHERE state IN ('accepted', 'delivered') AND exp <= ?1 - ${limits.MESSAGE_KEPT_MS} LIMIT ?2`,
+      [now, limits.SWEEP_ROWS]
+    )
+    const reason = 'its time was over'
+    this.#settling
+      .settle(rows.map((row) => ({ id: text(row, 'id'), peer: undefined, state: 'expired', at: now, reason }) as const))
+      .catch((err: unknown) => this.#components.log(`messages: ${String(err)}`))
+    const due = this.#outcomes.due(now, limits.SWEEP_ROWS)
+    if (due.length > 0) this.#writeOutcomes(due, (id) => this.#outcomes.decide(id, 'expired', undefined, now))
+  }
+
+  /** Says once of each message that it is late. */
+  #notice(peer: string, now: number): void {
+    const { store, emit, log } = this.#components
+    const rows = store.all(
+      `SELECT n, id, delayed_at FROM message_out WHERE peer = ? AND state = 'queued' AND n > ? AND sent_at <= ? ORDER BY n LIMIT ?`,
+      [peer, this.#noticed.get(peer) ?? 0, now - limits.DELAY_NOTICE_MS, limits.SWEEP_ROWS]
+    )
+    const last = rows.at(-1)
+    if (last === undefined) return
+    this.#noticed.set(peer, number(last, 'n'))
+    const fresh = rows.filter((row) => row['delayed_at'] === null).map((row) => text(row, 'id'))
+    for (const id of fresh) emit('message:delayed', { id, peer })
+    store
+      .write([
+        {
+          sql: 'UPDATE message_out SET delayed_at = ? WHERE id IN (SELECT value FROM json_each(?))',
+          params: [now, list(fresh)]
+        },
+        ...fresh.map((message) => insertEvent({ message, at: now, what: 'delayed' }))
+      ])
+      .catch((err: unknown) => log(`messages: ${String(err)}`))
+  }
+
+  #ownersRow(id: string) {
+    const row = this.#components.store.get(
+      'SELECT peer, state, answered, bytes, envelope FROM message_in WHERE id = ? AND agent = ?',
+      [id, limits.OWNER_AGENT]
+    )
+    if (row === undefined) throw noMessage(id)
+    return row
+  }
+
+  #info(id: string): MessageInfo {
+    const { store } = this.#components
+    const found = readInbox(store, { state: 'all', limit: limits.MAX_PAGE }).find((each) => each.id === id)
+    if (found === undefined) throw noMessage(id)
+    return found
+  }
+
+  #read(peer: string, bytes: number): void {
+    this.#pairs.count(peer, -1, -bytes)
+    this.#pairs.unread -= 1
+    this.#receipts.add(peer)
+  }
+
+  /** The reply to a request of the owner's, which has been taken. */
+  async #readReply(request: string): Promise<void> {
+    const rows = this.#components.store.all(
+      `SELECT id FROM message_in WHERE agent = ? AND state = 'delivered' AND kind = 'reply' AND json_extract(envelope, '$.corr') = ?`,
+      [limits.OWNER_AGENT, request]
+    )
+    for (const row of rows) await this.read(text(row, 'id'))
+  }
+
+  #deadRow(id: string) {
+    const row = this.#components.store.get(
+      `SELECT message_in.peer AS peer, bytes, sender, recipient FROM message_in JOIN message_pair ON message_pair.id = pair
+       WHERE message_in.id = ? AND dead_at IS NOT NULL`,
+      [id]
+    )
+    if (row === undefined) throw noMessage(id, 'dead letter')
+    return {
+      peer: text(row, 'peer'),
+      bytes: number(row, 'bytes'),
+      pair: { sender: text(row, 'sender'), recipient: text(row, 'recipient') }
+    }
+  }
+}
+
+function answered(story: MessageStory): MessageStory | undefined {
+  if (story.kind !== 'request')
+    throw new MeshError('INVALID_ARGUMENT', 'it is no request, so nothing is going to be replied')
+  return story.reply === undefined ? undefined : story
+}
+
+function processed(story: MessageStory): MessageStory | undefined {
+  const { state, code, reason } = story
+  if (state === 'processed') return story
+  if (!isEnd(state)) return undefined
+  const known = MeshError.fromBody({ code: code ?? (state === 'expired' ? 'TIMEOUT' : 'CANCELLED'), message: '' })
+  throw new MeshError(known.code, `the message was ${state === 'failed' ? 'not processed' : state}: ${reason ?? state}`)
+}
+
+function noMessage(id: string, what = 'message'): MeshError {
+  return new MeshError('NOT_FOUND', `there is no ${what} ${JSON.stringify(id.slice(0, 40))}`)
+}

@@ -1,0 +1,423 @@
+import type { Caller } from '../auth/index.ts'
+import { MeshError } from '../errors.ts'
+import type { Emit } from '../events.ts'
+import type { Permissions } from '../permissions/index.ts'
+import type { Policy } from '../policy/index.ts'
+import type { Statement, Store } from '../store/index.ts'
+import type { AgentState } from './agent-state.ts'
+import type { Attempt } from './attempt.ts'
+import {
+  BUSY_RETRY_MS,
+  FAST_HANDLER_MS,
+  MAX_EXPIRY_MS,
+  MAX_REASON_LENGTH,
+  MAX_SKEW_MS,
+  MAX_UNHANDLED_BYTES,
+  MAX_UNHANDLED_BYTES_PER_PEER,
+  OWNER_AGENT
+} from './constants.ts'
+import type { Handling } from './handling.ts'
+import type { Receiver } from './index.ts'
+import type { Journal } from './journal.ts'
+import type { DeliverResult, Envelope, Receipt } from './messages.ts'
+import type { Outcomes } from './outcomes.ts'
+import type { InPair, Pairs } from './pairs.ts'
+import { insertEvent, insertIn, isEnd, list, number, optionalText, text } from './rows.ts'
+
+/** A message whose signature has been checked. */
+export interface Arrival {
+  readonly envelope: Envelope
+  readonly text: string
+  readonly after: number
+}
+
+/** What is answered for it: a result, and with `kept` its receipt. */
+export interface Taken {
+  result: DeliverResult
+  receipt?: Receipt
+}
+
+export interface ReceivingComponents {
+  readonly self: string
+  readonly store: Store
+  readonly journal: Journal
+  readonly pairs: Pairs
+  readonly handling: Handling
+  readonly outcomes: Outcomes
+  readonly state: AgentState
+  readonly policy: Policy
+  readonly permissions: Pick<Permissions, 'permit'>
+  readonly receiver: (agent: string) => Receiver
+  readonly refusal: () => MeshError | undefined
+  readonly emit: Emit
+  readonly clock: () => number
+  readonly maxUnhandledPerPeer: number
+  readonly maxUnhandled: number
+  /** A request of ours has its outcome. */
+  readonly onOutcome: (id: string) => void
+}
+
+/** One batch of one author while it is taken. */
+interface Batch {
+  readonly caller: Caller
+  readonly generation: number
+  /** Rows that are there already, by id. */
+  readonly known: ReadonlyMap<string, Receipt>
+  readonly now: number
+  /** Handlers may run before their messages are written until then. */
+  readonly fastUntil: number
+  pending: number
+  onWritten: (() => void) | undefined
+}
+
+const KEPT: DeliverResult = { state: 'kept' }
+
+/** Takes messages of one author, in their order; the next batch of the same author waits for this one. */
+export class Receiving {
+  readonly #components: ReceivingComponents
+  readonly #turns = new Map<string, Promise<unknown>>()
+
+  constructor(components: ReceivingComponents) {
+    this.#components = components
+  }
+
+  /** @returns in the order of the messages; everything that is `kept` is on disk */
+  take(caller: Caller, arrivals: readonly Arrival[]): Promise<Taken[]> {
+    const { peer } = caller
+    const turn = (this.#turns.get(peer) ?? Promise.resolve()).then(() => this.#take(caller, arrivals))
+    const settled = turn.catch(() => {
+      // whoever waits for it is told
+    })
+    this.#turns.set(peer, settled)
+    void settled.then(() => {
+      if (this.#turns.get(peer) === settled) this.#turns.delete(peer)
+    })
+    return turn
+  }
+
+  async #take(caller: Caller, arrivals: readonly Arrival[]): Promise<Taken[]> {
+    const { journal, clock } = this.#components
+    const batch: Batch = {
+      caller,
+      generation: journal.generation,
+      known: this.#known(caller.peer, arrivals),
+      now: clock(),
+      fastUntil: performance.now() + MAX_FAST_BATCH_MS,
+      pending: 0,
+      onWritten: undefined
+    }
+    const taken: Taken[] = []
+    const seen = new Set<string>()
+    for (const arrival of arrivals) {
+      const { id } = arrival.envelope
+      // Twice in one batch is once; its state is the first one's to tell
+      const one = seen.has(id) ? { result: { state: 'gap' } as const } : this.#one(batch, arrival)
+      seen.add(id)
+      taken.push(one instanceof Promise ? await one : one)
+    }
+    if (batch.pending > 0) {
+      await new Promise<void>((resolve) => {
+        batch.onWritten = resolve
+      })
+    }
+    return taken
+  }
+
+  #known(peer: string, arrivals: readonly Arrival[]): Map<string, Receipt> {
+    const rows = this.#components.store.all(
+      `SELECT id, state, code, reason, coalesce(ended_at, delivered_at, accepted_at) AS at FROM message_in
+       WHERE id IN (SELECT value FROM json_each(?)) AND peer = ?`,
+      [list(arrivals.map(({ envelope }) => envelope.id)), peer]
+    )
+    return new Map(
+      rows.map((row) => {
+        const [id, state, code] = [text(row, 'id'), text(row, 'state'), optionalText(row, 'code')]
+        const receipt: Receipt = {
+          id,
+          // The others are ours to say: cancelled ones were dropped with their peer
+          state: state === 'cancelled' ? 'failed' : (state as Receipt['state']),
+          at: number(row, 'at'),
+          ...(code === undefined || !isEnd(state as Receipt['state']) ? {} : { code })
+        }
+        return [id, receipt]
+      })
+    )
+  }
+
+  /** Judges one message, cheap refusals first. */
+  #one(batch: Batch, arrival: Arrival): Taken | Promise<Taken> {
+    const { pairs } = this.#components
+    const { envelope, after } = arrival
+    const known = batch.known.get(envelope.id)
+    if (known !== undefined) return { result: KEPT, receipt: known }
+    const pair = pairs.get(envelope.from, envelope.to)
+    if (pair === undefined) return refused('LIMIT_EXCEEDED', 'the node writes to too many agents under too many names')
+    if (envelope.seq <= pair.mark) return refused('INVALID_MESSAGE', 'a later message of the pair has been taken')
+    if (after > pair.mark) return { result: { state: 'gap' } }
+    const unfit = this.#unfit(batch, envelope, arrival.text.length)
+    if (unfit !== undefined) return unfit
+    if (batch.caller.peer === this.#components.self) return this.#keep(batch, arrival, pair)
+    const standing = this.#solicited(envelope)
+    if (standing === 'forged') return refused('FORBIDDEN', 'it answers a request that was put to another')
+    if (standing === 'solicited') return this.#keep(batch, arrival, pair)
+    const admitted = this.#admit(batch.caller, envelope, pair.agent, arrival.text.length)
+    if (admitted === undefined) return this.#keep(batch, arrival, pair)
+    return admitted.then((refusal) => {
+      if (refusal !== undefined) return { result: refusal }
+      // Others may have gone by while the owner's answer was looked for
+      return this.#keep(batch, arrival, pair)
+    })
+  }
+
+  #unfit({ now, caller }: Batch, envelope: Envelope, bytes: number): Taken | undefined {
+    const { pairs, receiver, refusal, maxUnhandledPerPeer, maxUnhandled } = this.#components
+    const { id, sent, exp, to } = envelope
+    if (exp <= now) return { result: KEPT, receipt: { id, state: 'expired', at: now } }
+    if (sent > now + MAX_SKEW_MS || exp > now + MAX_EXPIRY_MS + MAX_SKEW_MS)
+      return refused('INVALID_MESSAGE', 'its times lie too far ahead')
+    const agent = to.slice(to.indexOf('/') + 1)
+    if (agent !== OWNER_AGENT) {
+      const there = receiver(agent)
+      if (there === 'unknown') return refused('NOT_FOUND', `there is no agent ${agent}`)
+      if (there === 'unsupported') return refused('NOT_FOUND', `the agent ${agent} takes no messages`)
+    }
+    const load = pairs.load(caller.peer)
+    const isFull =
+      load.count >= maxUnhandledPerPeer ||
+      load.bytes + bytes > MAX_UNHANDLED_BYTES_PER_PEER ||
+      pairs.total.count >= maxUnhandled ||
+      pairs.total.bytes + bytes > MAX_UNHANDLED_BYTES
+    if (isFull) return busy('too many messages wait here to be handled')
+    const no = refusal()
+    return no === undefined ? undefined : busy(no.message)
+  }
+
+  /** A reply that was asked for needs no other permission. */
+  #solicited({ kind, corr, from }: Envelope): 'solicited' | 'forged' | 'no' {
+    if (kind !== 'reply' || corr === undefined) return 'no'
+    const row = this.#components.store.get(
+      'SELECT recipient FROM message_out JOIN message_pair ON message_pair.id = pair WHERE message_out.id = ?',
+      [corr]
+    )
+    if (row === undefined) return 'no'
+    return row['recipient'] === from ? 'solicited' : 'forged'
+  }
+
+  /** Asks policy, and the owner where it says so. @returns why not; undefined when it may, at once where nothing must be asked */
+  #admit(
+    caller: Caller,
+    envelope: Envelope,
+    agent: string,
+    bytes: number
+  ): Promise<DeliverResult | undefined> | undefined {
+    const { policy } = this.#components
+    const request = {
+      caller,
+      action: 'message.send',
+      resource: `agent:${agent}`,
+      facts: { bytes: () => bytes }
+    }
+    const decision = policy.decide(request)
+    if (decision.effect === 'allow' && decision.limited === undefined) return undefined
+    if (decision.effect === 'deny' && (decision.rules.length > 0 || caller.trust === 'blocked'))
+      return Promise.resolve({ state: 'refused', code: 'FORBIDDEN', reason: cut(decision.reason) })
+    return this.#ask(decision, request, { envelope, agent })
+  }
+
+  async #ask(
+    decision: ReturnType<Policy['decide']>,
+    request: Parameters<Policy['decide']>[0],
+    { envelope, agent }: { readonly envelope: Envelope; readonly agent: string }
+  ): Promise<DeliverResult | undefined> {
+    const { policy, permissions } = this.#components
+    const { caller, action, resource } = request
+    try {
+      if (decision.effect !== 'allow') {
+        const input = { type: envelope.type, body: envelope.body }
+        await permissions.permit(decision, { caller, session: { caller }, action, resource, agent, input })
+      }
+      const reservation = await policy.reserve(decision, request)
+      reservation?.settle({ bytes: 0 })
+      return undefined
+    } catch (err) {
+      const { code, message, data } = MeshError.from(err)
+      const reason = cut(message)
+      if (code === 'PERMISSION_PENDING') return { state: 'pending', code, reason }
+      if (code !== 'FORBIDDEN') return { state: 'busy', code, reason, retryAfterMs: retryAfter(data) }
+      return { state: 'refused', code, reason }
+    }
+  }
+
+  /** Nothing is in its way: handled at once where that can be, else stored. */
+  #keep(batch: Batch, arrival: Arrival, pair: InPair): Taken | Promise<Taken> {
+    const { receiver, handling, journal } = this.#components
+    if (journal.generation !== batch.generation) return busy('the disk refuses')
+    if (pair.agent === OWNER_AGENT) return this.#store(batch, arrival, pair, { state: 'delivered' })
+    const late = this.#lateReply(batch, arrival, pair)
+    if (late !== undefined) return late
+    const handler = pair.isWarm && pair.waiting === 0 && !pair.isRunning ? receiver(pair.agent) : undefined
+    if (typeof handler !== 'function' || performance.now() > batch.fastUntil || !handling.hasSlot(pair.agent))
+      return this.#store(batch, arrival, pair, { state: 'accepted' })
+    const running = handling.run(pair, handler, arrival.envelope)
+    if (!(running instanceof Promise)) return this.#handled(batch, arrival, pair, running)
+    pair.isRunning = true
+    return this.#raced(batch, arrival, pair, running)
+  }
+
+  async #raced(batch: Batch, arrival: Arrival, pair: InPair, running: Promise<Attempt>): Promise<Taken> {
+    const { journal, handling } = this.#components
+    let timer: NodeJS.Timeout | undefined
+    const late = new Promise<undefined>((resolve) => {
+      timer = setTimeout(resolve, FAST_HANDLER_MS, undefined)
+    })
+    const result = await Promise.race([running, late])
+    clearTimeout(timer)
+    if (journal.generation !== batch.generation) {
+      pair.isRunning = false
+      return busy('the disk refuses')
+    }
+    if (result !== undefined) {
+      pair.isRunning = false
+      return this.#handled(batch, arrival, pair, result)
+    }
+    const { generation } = batch
+    const bytes = arrival.text.length
+    return this.#store(batch, arrival, pair, { state: 'accepted' }, (isKept) => {
+      if (isKept) handling.adopt(pair, { message: arrival.envelope, bytes, tries: 0 }, running, generation)
+      else pair.isRunning = false
+    })
+  }
+
+  #handled(batch: Batch, arrival: Arrival, pair: InPair, result: Attempt): Taken {
+    const { state, handling } = this.#components
+    if (result.end === 'again') {
+      pair.dueAt = handling.retryAt(1)
+      const { code, detail: reason } = result
+      const event = insertEvent({ message: arrival.envelope.id, at: batch.now, what: 'attempt', code, reason })
+      return this.#store(batch, arrival, pair, { state: 'accepted', tries: 1, statements: [event] })
+    }
+    const { statements, written } = state.publish(pair.agent, result.changes)
+    const { code, reason, drafts, isAnswered } = result
+    return this.#store(
+      batch,
+      arrival,
+      pair,
+      { state: result.end, code, reason, drafts, isAnswered, statements },
+      written
+    )
+  }
+
+  /** The request has its outcome already: this one is noted, and goes no further. */
+  #lateReply(batch: Batch, arrival: Arrival, pair: InPair): Taken | undefined {
+    const { kind, corr, from, outcome } = arrival.envelope
+    if (kind !== 'reply' || corr === undefined || this.#components.outcomes.standing(corr) !== 'decided')
+      return undefined
+    const event = insertEvent({
+      message: corr,
+      at: batch.now,
+      what: 'late-reply',
+      reason: `${outcome ?? 'result'} of ${from}`
+    })
+    return this.#store(batch, arrival, pair, { state: 'processed', statements: [event], isLate: true })
+  }
+
+  /** Queues the row and everything that belongs to it; answered once it is on disk. */
+  #store(batch: Batch, arrival: Arrival, pair: InPair, end: Kept, onWritten?: (isKept: boolean) => void): Taken {
+    const { journal, pairs, outcomes } = this.#components
+    const { envelope, text: json } = arrival
+    const { id, from: sender, to: recipient, seq } = envelope
+    const { now } = batch
+    const { state } = end
+    const late = end.isLate === true ? [] : this.#outcome(envelope, now)
+    const before = pair.mark
+    const isUnhandled = !isEnd(state)
+    pair.mark = seq
+    if (state === 'accepted') pair.waiting += 1
+    if (isUnhandled) pairs.count(pair.peer, 1, json.length)
+    const taken: Taken = { result: KEPT, receipt: receiptOf(id, now, end) }
+    const over = (isKept: boolean): void => {
+      if (late.length > 0 && envelope.corr !== undefined) outcomes.release([envelope.corr])
+      onWritten?.(isKept)
+      batch.pending -= 1
+      if (batch.pending === 0) batch.onWritten?.()
+    }
+    batch.pending += 1
+    journal.add({
+      ...(end.drafts === undefined ? {} : { drafts: end.drafts }),
+      pair: { id: pair.id, direction: 'in', peer: pair.peer, sender, recipient, seq, at: now },
+      statements: [
+        insertIn({
+          ...{ envelope, text: json, pair: pair.id, peer: pair.peer, agent: pair.agent, state, at: now },
+          ...{ code: end.code, reason: end.reason, answered: end.isAnswered === true, tries: end.tries ?? 0 }
+        }),
+        ...late,
+        ...(end.statements ?? [])
+      ],
+      done: () => {
+        this.#written(pair, envelope, late.length > 0)
+        over(true)
+      },
+      failed: (err) => {
+        // What came after it fails with it, so the lowest mark is the true one
+        pair.mark = Math.min(pair.mark, before)
+        if (state === 'accepted') pair.waiting -= 1
+        if (isUnhandled) pairs.count(pair.peer, -1, -json.length)
+        Object.assign(taken, busy(err.message), { receipt: undefined })
+        over(false)
+      }
+    })
+    return taken
+  }
+
+  #written(pair: InPair, { id, from, to, kind, corr }: Envelope, isOutcome: boolean): void {
+    const { pairs, emit, handling, onOutcome } = this.#components
+    if (pair.agent === OWNER_AGENT) pairs.unread += 1
+    emit('message:received', { id, from, to, kind })
+    if (isOutcome && corr !== undefined) onOutcome(corr)
+    if (pair.waiting > 0) handling.drain(pair)
+  }
+
+  #outcome({ kind, corr, outcome = 'result', body }: Envelope, now: number): Statement[] {
+    const { outcomes } = this.#components
+    if (kind !== 'reply' || corr === undefined || outcomes.standing(corr) !== 'open') return []
+    return [outcomes.decide(corr, outcome, body, now)]
+  }
+}
+
+/** Longest that a batch is held up by handlers. */
+const MAX_FAST_BATCH_MS = 50
+
+/** How a message is written. */
+interface Kept {
+  readonly state: 'accepted' | 'delivered' | 'processed' | 'failed'
+  readonly code?: string | undefined
+  readonly reason?: string | undefined
+  readonly tries?: number
+  readonly drafts?: Attempt['drafts']
+  readonly isAnswered?: boolean
+  readonly isLate?: boolean
+  readonly statements?: readonly Statement[]
+}
+
+function receiptOf(id: string, at: number, { state, code, reason }: Kept): Receipt {
+  return {
+    ...{ id, state, at },
+    ...(code === undefined ? {} : { code }),
+    ...(reason === undefined ? {} : { reason: reason.slice(0, 200) })
+  }
+}
+
+function refused(code: string, reason: string): Taken {
+  return { result: { state: 'refused', code, reason } }
+}
+
+function busy(reason: string): Taken {
+  return { result: { state: 'busy', code: 'BUSY', reason, retryAfterMs: BUSY_RETRY_MS } }
+}
+
+const cut = (message: string): string => message.slice(0, MAX_REASON_LENGTH)
+
+function retryAfter(data: unknown): number {
+  const { retryAfterMs } = (data ?? {}) as { retryAfterMs?: unknown }
+  return typeof retryAfterMs === 'number' && retryAfterMs >= 0 ? Math.ceil(retryAfterMs) : BUSY_RETRY_MS
+}
