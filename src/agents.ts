@@ -1,5 +1,6 @@
 import type { AgentState, Host, InvokeContext } from './drivers/index.ts'
 import { MeshError } from './errors.ts'
+import type { MessageHandler } from './messaging/index.ts'
 import type { Policy } from './policy/index.ts'
 import type { AgentDefinition, CapabilityDefinition, Registry } from './registry/index.ts'
 import { compileQuery, matchRecord } from './registry/index.ts'
@@ -30,6 +31,8 @@ export interface AgentInit {
   readonly allow?: 'any' | readonly string[]
   /** Functions of this process; then `driver` is `function`. */
   readonly capabilities?: readonly FunctionCapability[]
+  /** Handles durable messages in this process; with it `capabilities` may be left out. */
+  readonly onMessage?: MessageHandler
   /** The driver's kind, with its `config`, for everything else. */
   readonly driver?: string
   readonly config?: unknown
@@ -160,12 +163,22 @@ function toDefinition(init: AgentInit): AgentDefinition {
 }
 
 function toChange(patch: AgentPatch, { driver }: AgentDefinition): Partial<AgentDefinition> {
-  const isSource = patch.driver !== undefined || patch.config !== undefined || patch.capabilities !== undefined
+  const isSource =
+    patch.driver !== undefined ||
+    patch.config !== undefined ||
+    patch.capabilities !== undefined ||
+    patch.onMessage !== undefined
   return { ...(isSource ? source({ driver, ...patch }) : {}), ...shared(patch) }
 }
 
 /** What brings the agent up. @throws {MeshError} INVALID_ARGUMENT */
-function source({ driver, config, capabilities, ...init }: AgentPatch): Pick<AgentDefinition, 'driver' | 'config'> {
+function source({
+  driver,
+  config,
+  onMessage,
+  capabilities = onMessage && [],
+  ...init
+}: AgentPatch): Pick<AgentDefinition, 'driver' | 'config'> {
   if (capabilities === undefined) {
     if (driver !== undefined) return { driver, config }
     throw new MeshError('INVALID_ARGUMENT', 'an agent needs capabilities, or a driver and its config', {
@@ -177,6 +190,7 @@ function source({ driver, config, capabilities, ...init }: AgentPatch): Pick<Age
     driver: 'function',
     config: {
       capabilities,
+      ...(onMessage === undefined ? {} : { onMessage }),
       ...(description === undefined ? {} : { description }),
       ...(version === undefined ? {} : { version })
     }

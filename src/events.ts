@@ -44,6 +44,14 @@ export interface MeshEvents {
   'peer:paired': { peer: string; name: string; level: string }
   /** A remote capability isn't what it was; calls of it are refused. */
   'definition:changed': { agent: string; kind: string; name: string }
+  /** A message has come for an agent of this node, or for its owner. */
+  'message:received': { id: string; from: string; to: string; kind: string }
+  /** A message of this node has another state. */
+  'message:receipt': { id: string; state: string }
+  /** A message has not been delivered for a minute; it is tried on. */
+  'message:delayed': { id: string; peer: string }
+  /** An agent of this node could not handle a message; it is kept as a dead letter. */
+  'message:dead': { id: string; agent: string; reason: string }
   /** A login has another state. */
   'login:changed': { id: string; issuer: string; state: string; reason?: string }
 }

@@ -5,7 +5,7 @@ import { expect, it } from 'vitest'
 const FOUNDATION = ['errors', 'events', 'wire', 'store', 'schema', 'vault', 'policy', 'identity', 'auth', 'registry']
 const TRANSPORT = [...FOUNDATION, 'rpc', 'network']
 const SECURITY = ['trust', 'keys', 'oauth', 'pairing', 'grants', 'permissions']
-const ROOMS = [...TRANSPORT, ...SECURITY, 'discovery', 'drivers', 'tools', 'calls', 'edges']
+const ROOMS = [...TRANSPORT, ...SECURITY, 'messaging', 'discovery', 'drivers', 'tools', 'calls', 'edges']
 const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
   errors: [],
   version: [],
@@ -27,6 +27,7 @@ const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
   pairing: TRANSPORT,
   grants: TRANSPORT,
   permissions: TRANSPORT,
+  messaging: TRANSPORT,
   discovery: TRANSPORT,
   drivers: TRANSPORT,
   tools: TRANSPORT,

@@ -1,6 +1,7 @@
 import { z } from 'zod'
 import type { FunctionCapability, Handler } from '../agents.ts'
 import { MeshError } from '../errors.ts'
+import type { MessageHandler } from '../messaging/index.ts'
 import { MAX_CAPABILITIES } from '../registry/constants.ts'
 import type { AgentDescription, CapabilityDefinition } from '../registry/index.ts'
 import { agentRecord, type CapabilityKind, capability } from '../registry/messages.ts'
@@ -13,6 +14,8 @@ export interface FunctionAgent {
   /** Semver; default `1.0.0`. */
   readonly version?: string
   readonly capabilities: readonly FunctionCapability[]
+  /** Handles durable messages; without it the agent takes none. */
+  readonly onMessage?: MessageHandler
 }
 
 /** The agent is functions of this process. */
@@ -56,6 +59,7 @@ export function connectFunctions(agent: FunctionAgent): AgentConnection {
   return {
     describe: async () => description,
     invoke: ({ kind, name }, input, context) => invoke(offers.get(kind)?.get(name), name, input, context),
+    ...(agent.onMessage === undefined ? {} : { message: agent.onMessage }),
     health: async () => {},
     close: async () => {}
   }
@@ -77,7 +81,8 @@ const functionAgent = z.object({
         .required({ name: true })
         .extend({ handler: z.custom<Handler>((value) => typeof value === 'function', 'must be a function') })
     )
-    .max(MAX_CAPABILITIES)
+    .max(MAX_CAPABILITIES),
+  onMessage: z.custom<MessageHandler>((value) => typeof value === 'function', 'must be a function').optional()
 })
 
 // A plain result costs no promise and no closure: this runs for every call.

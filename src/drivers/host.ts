@@ -1,5 +1,6 @@
 import { MeshError } from '../errors.ts'
 import type { Emit } from '../events.ts'
+import type { Receiver } from '../messaging/index.ts'
 import type { AgentDefinition, Registry } from '../registry/index.ts'
 import { agentName, type CapabilityKind, type SignedRecord } from '../registry/messages.ts'
 import * as limits from './constants.ts'
@@ -44,6 +45,8 @@ export interface Host {
     input: unknown,
     context: InvokeContext
   ): unknown
+  /** How an agent stands to messages. */
+  receiver(name: string): Receiver
 }
 
 export interface HostComponents {
@@ -134,7 +137,7 @@ class AgentHost implements Host {
   add(definition: AgentDefinition): Promise<SignedRecord> {
     const { name } = definition
     return this.#inTurn(name, async () => {
-      if (this.#agents.has(name) || this.#surroundings.registry.definition(name) !== undefined)
+      if (name === OWNER || this.#agents.has(name) || this.#surroundings.registry.definition(name) !== undefined)
         throw new MeshError('ALREADY_EXISTS', `there is an agent ${name} already`)
       if (!agentName.safeParse(name).success) {
         throw new MeshError('INVALID_ARGUMENT', `${JSON.stringify(name.slice(0, 80))} can't be the name of an agent`, {
@@ -197,6 +200,14 @@ class AgentHost implements Host {
     return connection.invoke(capability, input, context)
   }
 
+  receiver(name: string): Receiver {
+    const agent = this.#agents.get(name)
+    if (agent === undefined) return this.#surroundings.registry.definition(name) === undefined ? 'unknown' : 'down'
+    const { connection } = agent
+    if (connection === undefined) return 'down'
+    return connection.message === undefined ? 'unsupported' : connection.message.bind(connection)
+  }
+
   #driver(kind: string): Driver {
     const driver = this.#drivers.get(kind)
     if (driver !== undefined) return driver
@@ -216,6 +227,9 @@ class AgentHost implements Host {
     return turn
   }
 }
+
+/** The human of every node: messages go there, and no agent may pass for it. */
+const OWNER = 'owner'
 
 function notFound(name: string): MeshError {
   return new MeshError('NOT_FOUND', `this node has no agent ${JSON.stringify(name.slice(0, 80))}`, {

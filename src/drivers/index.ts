@@ -11,6 +11,7 @@
  */
 
 import type { Caller } from '../auth/index.ts'
+import type { MessageHandler } from '../messaging/index.ts'
 import type { AgentDescription } from '../registry/index.ts'
 import type { CapabilityKind } from '../registry/messages.ts'
 
@@ -59,6 +60,8 @@ export interface AgentConnection {
    * @throws {MeshError} AGENT_ERROR for a failure that the agent reports, AGENT_UNAVAILABLE when it is gone
    */
   invoke(capability: { kind: CapabilityKind; name: string }, input: unknown, context: InvokeContext): unknown
+  /** Handles one durable message; without it the agent takes none. Throwing makes it be tried again. */
+  readonly message?: MessageHandler
   /** @throws {MeshError} when the agent doesn't answer */
   health(options: { signal: AbortSignal }): Promise<void>
   /** Ends the agent or lets go of it. Never throws; at most a few seconds. */

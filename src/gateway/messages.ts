@@ -22,6 +22,10 @@ export interface EventItem<K extends MeshEventName = MeshEventName> {
 
 // A record, so that the compiler asks for every event
 const EVENTS: Readonly<Record<MeshEventName, true>> = {
+  'message:received': true,
+  'message:receipt': true,
+  'message:delayed': true,
+  'message:dead': true,
   'peer:join': true,
   'peer:leave': true,
   'agent:added': true,
