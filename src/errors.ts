@@ -45,6 +45,10 @@ const ERRORS = {
   CANCELLED: { retryable: false, text: 'the caller gave up' },
   UNREACHABLE: { retryable: true, text: 'the peer cannot be dialled, or no node is running here' },
   CONNECTION_LOST: { retryable: true, text: 'the connection broke; the work may have been done' },
+  STREAM_LOST: {
+    retryable: false,
+    text: "a stream that was interrupted can't be gone on with: what it needs is not kept any more"
+  },
   AGENT_UNAVAILABLE: { retryable: true, text: 'the agent is not running just now; nothing was started' },
   AGENT_ERROR: { retryable: false, text: 'the agent ran and reported a failure' },
   HOME_IN_USE: { retryable: false, text: 'another process runs on this home' },

@@ -7,7 +7,8 @@ import {
   HELLO,
   type Hello,
   ownerCaller,
-  type Presenter
+  type Presenter,
+  STREAM_RESUME
 } from './auth/index.ts'
 import { CALL, type Calls, createCalls, resolveTarget } from './calls/index.ts'
 import { createDiscovery, type Discovery, recordsProtocol } from './discovery/index.ts'
@@ -123,7 +124,8 @@ export async function openRooms(
   const calls = createCalls({ self: identity.id, emit: events.emit, checkPermission, ...guards, ...mesh, ...access })
   // The last goes first: records are withdrawn while there is a network to tell it to
   for (const room of [mesh.network, mesh.host, mesh.rpc, mesh.discovery]) resources.defer(() => room.stop())
-  cutBlocked({ ...guards, ...mesh, ...access })
+  resources.defer(() => calls.stop())
+  cutBlocked({ ...guards, ...mesh, ...access, calls })
   const agents = createAgents({ self: identity.id, registry: mesh.registry, host: mesh.host, policy: guards.policy })
   const owner = ownerCaller(identity.id)
   const rooms = { ...base, ...guards, ...mesh, ...access, calls, agents, owner }
@@ -237,6 +239,7 @@ async function openAccess(
     time: new Date().toISOString(),
     protocols: spokenVersions(),
     auth: acceptedMethods(tokens),
+    features: [STREAM_RESUME],
     ...(tokens.metadata.issuers.length === 0
       ? {}
       : { oauth: { ...tokens.metadata, issuers: [...tokens.metadata.issuers] } })
@@ -291,11 +294,13 @@ function cutBlocked({
   trust,
   network,
   grants,
-  permissions
-}: Pick<Rooms, 'trust' | 'network' | 'grants' | 'permissions'>): void {
+  permissions,
+  calls
+}: Pick<Rooms, 'trust' | 'network' | 'grants' | 'permissions' | 'calls'>): void {
   trust.onChange((peer, now, before) => {
     if (now.level !== 'blocked' || before.level === 'blocked') return
     network.disconnect(peer)
+    calls.dropPeer(peer)
     // What the disk refuses now is refused by policy all the same, which lets nothing of a blocked peer pass
     void grants.revokeHolder(peer).catch(() => {})
     void permissions.dropPeer(peer).catch(() => {})

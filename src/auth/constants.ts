@@ -16,6 +16,12 @@ export const MAX_NODE_NAME_LENGTH = 64
 export const MAX_HELLO_PROTOCOLS = 32
 export const MAX_HELLO_METHODS = 16
 
+/** Most features that a node may list. */
+export const MAX_HELLO_FEATURES = 16
+
+/** Interrupted streams of calls are resumed, see protocols/call/1.0.0/README.md#resuming. */
+export const STREAM_RESUME = 'stream-resume'
+
 /** Credentials in one hello, and on one session with the key of the connection. */
 export const MAX_CREDENTIALS = 8
 

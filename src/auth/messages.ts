@@ -1,6 +1,7 @@
 import { z } from 'zod'
 import {
   MAX_CREDENTIALS,
+  MAX_HELLO_FEATURES,
   MAX_HELLO_METHODS,
   MAX_HELLO_PROTOCOLS,
   MAX_ISSUERS,
@@ -27,6 +28,11 @@ export const helloMessage = z.object({
     .meta({ maxProperties: MAX_HELLO_PROTOCOLS }),
   /** Credential methods accepted. */
   auth: z.array(z.string().regex(/^[a-z][a-z0-9-]{0,31}$/)).max(MAX_HELLO_METHODS),
+  /** Optional parts of the protocols that the sender knows. */
+  features: z
+    .array(z.string().regex(/^[a-z][a-z0-9-]{0,31}$/))
+    .max(MAX_HELLO_FEATURES)
+    .optional(),
   /** What somebody must know to get an access token for the sender: the audience, and the issuers that it accepts. RFC 9728 in small. */
   oauth: z.object({ resource: z.string().max(512), issuers: z.array(z.string().max(512)).max(MAX_ISSUERS) }).optional()
 })

@@ -9,7 +9,7 @@
  * await calls.start()
  * const sum = await calls.call(caller, { peer, agent: 'calculator' }, { capability: 'add', input: { a: 1, b: 2 } }, {})
  */
-import type { Caller, Presenter } from '../auth/index.ts'
+import type { Caller, Hello, Presenter } from '../auth/index.ts'
 import type { Discovery } from '../discovery/index.ts'
 import type { Host } from '../drivers/index.ts'
 import type { Emit } from '../events.ts'
@@ -55,6 +55,15 @@ export interface CallsComponents {
   /** Where schemas are checked that could take long. */
   readonly schemas: ValidationPool
   readonly emit: Emit
+  /** What this node says of itself in a hello, by which it asks peers what they know. */
+  readonly describe: () => Hello
+}
+
+export interface CallsInit {
+  /** How long a stream whose connection is gone is kept for its caller, and tried for as a caller; default 60,000. */
+  readonly detachedMs?: number
+  /** 0 ≤ x < 1; default `Math.random`. */
+  readonly random?: () => number
 }
 
 export interface AgentAddress {
@@ -67,6 +76,10 @@ export interface AgentAddress {
 export interface Calls {
   /** Serves `call/1.0.0` from now on. */
   start(): Promise<void>
+  /** Ends what a peer has running here: it was blocked. */
+  dropPeer(peer: string): void
+  /** Ends the streams of callers. */
+  stop(): Promise<void>
   /**
    * Calls a capability, here or at a peer; items of one that streams come as an array.
    *
@@ -76,7 +89,12 @@ export interface Calls {
   call(caller: Caller, target: AgentAddress, invocation: Invocation, options: RequestOptions): Promise<unknown>
   /** @throws {MeshError} see Node.check */
   check(target: AgentAddress, invocation: Invocation, options: RequestOptions): Promise<Compatibility>
-  /** As {@link call}, yielding items as they come; whom to ask is found out at the first read. */
+  /**
+   * As {@link call}, yielding items as they come; whom to ask is found out at the first read. One of a peer goes on over
+   * another connection when its own breaks: the reader sees each item once, or fails.
+   *
+   * @throws {MeshError} also STREAM_LOST when it can't go on
+   */
   stream(
     caller: Caller,
     target: () => AgentAddress | Promise<AgentAddress>,

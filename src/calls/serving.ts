@@ -8,7 +8,9 @@ import { noCapability, pickCapability } from './capability.ts'
 import { type Checks, checkInput, checkOutput, createChecks, NO_CHECKS } from './checks.ts'
 import { CALL, MAX_ROUTES } from './constants.ts'
 import type { CallsComponents } from './index.ts'
-import { type CallRequest, callRequest } from './messages.ts'
+import { type CallRequest, callRequest, type StreamRequest, streamRequest } from './messages.ts'
+import type { Replay } from './replay.ts'
+import type { Replays } from './replays.ts'
 
 type ServingComponents = Pick<
   CallsComponents,
@@ -39,16 +41,64 @@ interface Route {
 }
 
 /** The one way in to local agents: peers, edges and the node's own calls go through it. */
-export function createServing(components: ServingComponents): Endpoint {
-  const { registry, host, policy, permissions, trust, emit } = components
-  const checksOf = createChecks(components.schemas)
+export function createServing(components: ServingComponents, replays: Replays): Endpoint {
+  const { registry, policy } = components
   const routeFor = createRoutes(registry)
+  const refuse = createRefusal(components)
+  const admit = createAdmit(components, refuse)
+  const perform = createPerform(components)
 
-  const refuse = (route: Route, caller: Caller, reason: string, hint?: string): never => {
-    emit('call:denied', { peer: caller.peer, resource: route.resource, reason })
-    throw hide(route, caller) ?? new MeshError('FORBIDDEN', reason, hint === undefined ? {} : { hint })
+  const handle = (body: unknown, context: RequestContext): unknown => {
+    const route = routeFor(body, context.caller)
+    const wanted = streamOf(body)
+    if (wanted === undefined) return answer(route, body, context)
+    const { resource } = route
+    const running = replays.find(context.caller.peer, wanted)
+    if (running !== undefined) return resume(route, running, body, context).attach(wanted.after, context)
+    const begin = (replay: Replay): unknown => answer(route, body, replay.context, replay)
+    return replays.begin(wanted, { resource, context }, begin).attach(0, context)
   }
 
+  /** Who may not begin a call any more may not go on with it either. What limits it took it has. */
+  const resume = (route: Route, running: Replay, body: unknown, context: RequestContext): Replay => {
+    if (running.resource !== route.resource) {
+      throw new MeshError('INVALID_ARGUMENT', 'the stream of that id is of another capability')
+    }
+    const decision = policy.decide(askedOf(route, body, context))
+    if (decision.effect === 'allow') return running
+    if (isFinal(decision, context.caller) || running.use?.holds() !== true)
+      return refuse(route, context.caller, decision.reason)
+    return running
+  }
+
+  const answer = (route: Route, body: unknown, context: RequestContext, replay?: Replay): unknown => {
+    const { caller } = context
+    const request = askedOf(route, body, context)
+    const decision = policy.decide(request)
+    if (decision.effect === 'allow' && decision.limited === undefined) return perform(route, request, context)
+    if (isFinal(decision, caller)) return refuse(route, caller, decision.reason)
+    const admitting = admit(decision, route, request).then((admission) => {
+      if (replay !== undefined) replay.use = admission.use
+      return admission
+    })
+    return admitted(
+      admitting,
+      () => perform(route, request, context),
+      () => context.cost
+    )
+  }
+
+  return { protocol: CALL, handle }
+}
+
+/** Nobody is asked whether there is an exception. */
+function isFinal({ effect, rules }: Decision, { trust }: Caller): boolean {
+  return effect === 'deny' && (rules.length > 0 || trust === 'blocked')
+}
+
+type Refuse = (route: Route, caller: Caller, reason: string, hint?: string) => never
+
+function createRefusal({ policy, emit }: ServingComponents): Refuse {
   /** Who names no kind and may not call must not learn from the answer that a skill or model of the name exists. */
   const hide = ({ agent, capability, isGuess }: Route, caller: Caller): MeshError | undefined => {
     if (!isGuess || capability instanceof MeshError || capability.kind === 'tool') return undefined
@@ -56,29 +106,26 @@ export function createServing(components: ServingComponents): Endpoint {
     const decision = policy.judge({ caller, action: 'tool.call', resource: `tool:${agent}/${name}` })
     return decision.effect === 'allow' ? noCapability(agent, name) : new MeshError('FORBIDDEN', decision.reason)
   }
-
-  const targetOf = ({ capability, agent }: Route, caller: Caller): Capability => {
-    if (!(capability instanceof MeshError)) return capability
-    const status = host.status(agent)
-    if (status === undefined || status.state === 'up') throw capability
-    // Why is the owner's business: it may quote what the agent's process printed
-    const why = caller.trust === 'owner' ? `: ${status.reason ?? `it is ${status.state}`}` : ' just now'
-    throw new MeshError('AGENT_UNAVAILABLE', `agent ${agent} is not running${why}`)
+  return (route, caller, reason, hint) => {
+    emit('call:denied', { peer: caller.peer, resource: route.resource, reason })
+    throw hide(route, caller) ?? new MeshError('FORBIDDEN', reason, hint === undefined ? {} : { hint })
   }
+}
 
-  /** Asks whoever policy doesn't speak for, and takes the call from the limits. @returns what is to be settled */
-  const admit = async (decision: Decision, route: Route, request: Asked): Promise<Admission> => {
+type Admit = (decision: Decision, route: Route, request: Asked) => Promise<Admission>
+
+/** Asks whoever policy doesn't speak for, and takes the call from the limits. @returns what is to be settled */
+function createAdmit({ host, policy, permissions }: ServingComponents, refuse: Refuse): Admit {
+  return async (decision, route, request) => {
     const { caller, session, input } = request
     const { agent, action, resource, capability } = route
-    if (decision.effect === 'ask') targetOf(route, caller)
+    if (decision.effect === 'ask') targetOf(host, route, caller)
+    const question = { caller, session, action, resource, agent, input }
     const use =
       decision.effect === 'allow'
         ? undefined
         : await permissions
-            .permit(decision, {
-              ...{ caller, session, action, resource, agent, input },
-              ...(capability instanceof MeshError ? {} : { capability })
-            })
+            .permit(decision, capability instanceof MeshError ? question : { ...question, capability })
             .catch((err: unknown) => {
               if (err instanceof MeshError && err.code === 'FORBIDDEN')
                 return refuse(route, caller, err.message, err.hint)
@@ -91,9 +138,23 @@ export function createServing(components: ServingComponents): Endpoint {
       throw err
     }
   }
+}
 
-  const perform = (route: Route, { caller, input }: Asked, context: RequestContext): unknown => {
-    const capability = targetOf(route, caller)
+type Perform = (route: Route, request: Asked, context: RequestContext) => unknown
+
+function createPerform({ host, schemas, trust }: ServingComponents): Perform {
+  const checksOf = createChecks(schemas)
+
+  /** A call that came to its end speaks for its caller. */
+  const noted = (caller: Caller, result: unknown): unknown => {
+    if (caller.trust === 'owner') return result
+    if (result instanceof Promise) return result.then((value: unknown) => noted(caller, value))
+    trust.note(caller.peer, 'call:completed')
+    return result
+  }
+
+  return (route, { caller, input }, context) => {
+    const capability = targetOf(host, route, caller)
     const run = (checks: Checks): unknown => {
       const invoke = (): unknown =>
         noted(caller, checkOutput(checks, host.invoke(route.agent, capability, input, context)))
@@ -108,33 +169,31 @@ export function createServing(components: ServingComponents): Endpoint {
     }
     return route.checks instanceof Promise ? route.checks.then(run) : run(route.checks)
   }
+}
 
-  /** A call that came to its end speaks for its caller. */
-  const noted = (caller: Caller, result: unknown): unknown => {
-    if (caller.trust === 'owner') return result
-    if (result instanceof Promise) return result.then((value: unknown) => noted(caller, value))
-    trust.note(caller.peer, 'call:completed')
-    return result
-  }
+function targetOf(host: ServingComponents['host'], { capability, agent }: Route, caller: Caller): Capability {
+  if (!(capability instanceof MeshError)) return capability
+  const status = host.status(agent)
+  if (status === undefined || status.state === 'up') throw capability
+  // Why is the owner's business: it may quote what the agent's process printed
+  const why = caller.trust === 'owner' ? `: ${status.reason ?? `it is ${status.state}`}` : ' just now'
+  throw new MeshError('AGENT_UNAVAILABLE', `agent ${agent} is not running${why}`)
+}
 
-  const handle = (body: unknown, context: RequestContext): unknown => {
-    const { caller, session } = context
-    const route = routeFor(body, caller)
-    const input = (body as CallRequest).input ?? {}
-    const { action, resource, facts } = route
-    const request = { caller, session, action, resource, input, facts: { ...facts, bytes: () => sizeOf(input) } }
-    const decision = policy.decide(request)
-    if (decision.effect === 'allow' && decision.limited === undefined) return perform(route, request, context)
-    if (decision.effect === 'deny' && (decision.rules.length > 0 || caller.trust === 'blocked'))
-      return refuse(route, caller, decision.reason)
-    return admitted(
-      admit(decision, route, request),
-      () => perform(route, request, context),
-      () => context.cost
-    )
-  }
+function askedOf({ action, resource, facts }: Route, body: unknown, { caller, session }: RequestContext): Asked {
+  const input = (body as CallRequest).input ?? {}
+  return { caller, session, action, resource, input, facts: { ...facts, bytes: () => sizeOf(input) } }
+}
 
-  return { protocol: CALL, handle }
+/** Read each time: requests of one route are of many streams. */
+function streamOf(body: unknown): StreamRequest | undefined {
+  const { stream } = body as { stream?: unknown }
+  if (stream === undefined) return undefined
+  const { success, data } = streamRequest.safeParse(stream)
+  if (success) return data
+  throw new MeshError('INVALID_MESSAGE', 'not a call: stream is not valid', {
+    hint: 'its id has 22 base64url characters, and after is the number of items that came'
+  })
 }
 
 /** Finds the route of a request; kept by caller. */

@@ -2,7 +2,7 @@ import type { ErrorCode } from '../errors.ts'
 
 /** The HTTP status of each code, at every HTTP edge. */
 export const HTTP_STATUS: Readonly<
-  Record<ErrorCode, 400 | 401 | 403 | 404 | 409 | 413 | 422 | 429 | 499 | 500 | 502 | 503 | 504>
+  Record<ErrorCode, 400 | 401 | 403 | 404 | 409 | 410 | 413 | 422 | 429 | 499 | 500 | 502 | 503 | 504>
 > = {
   INVALID_ARGUMENT: 400,
   INVALID_MESSAGE: 400,
@@ -27,6 +27,7 @@ export const HTTP_STATUS: Readonly<
   CANCELLED: 499,
   UNREACHABLE: 503,
   CONNECTION_LOST: 502,
+  STREAM_LOST: 410,
   AGENT_UNAVAILABLE: 503,
   AGENT_ERROR: 502,
   HOME_IN_USE: 409,

@@ -301,6 +301,12 @@ class StoredGrants implements Grants {
         if (!taken) return
         taken = false
         await this.#counters.giveBack(entry.counters)
+      },
+      holds: () => {
+        // One for a session ended with its connection
+        if (entry.isSession) return false
+        const state = stateOf(entry, this.#clock(), this.#isRevoked)
+        return state === 'valid' || (taken && state === 'used-up')
       }
     }
   }

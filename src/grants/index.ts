@@ -82,6 +82,8 @@ export interface GrantUse {
   take(): Promise<boolean>
   /** Gives the use back: nothing was started. */
   giveBack(): Promise<void>
+  /** Whether what was begun by it may be gone on with on another connection: it is in force, or its last use was this one. */
+  holds(): boolean
 }
 
 export interface Grants {

@@ -19,7 +19,8 @@ export interface Reply {
   item(body: unknown, bytes: number, request: AskedRequest): void
   /** @param frame the `end`: `body` for a plain result, `items` for a streamed one */
   end(frame: Frame & { t: 'end' }): void
-  fail(error: MeshError): void
+  /** @param isRefused the peer said so */
+  fail(error: MeshError, isRefused?: boolean): void
 }
 
 /** A request under way, as its asker sees it. */
@@ -186,7 +187,7 @@ export class Channel {
         break
       case 'error':
         this.#settle(pending)
-        pending.reply.fail(toldBy(frame.error))
+        pending.reply.fail(toldBy(frame.error), true)
         break
       case 'request':
       case 'cancel':

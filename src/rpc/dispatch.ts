@@ -1,6 +1,7 @@
 import type { Session } from '../auth/index.ts'
 import { abortError, MeshError } from '../errors.ts'
 import { checkTimeout } from './deadlines.ts'
+import { EncodedItem } from './encoded-item.ts'
 import type { Endpoint, RequestOptions } from './index.ts'
 import { discard, isAsyncIterable, RunningRequest } from './running-request.ts'
 
@@ -71,7 +72,7 @@ async function* readItems(
     for (;;) {
       const { done, value } = await Promise.race([ending.stopped, iterator.next()])
       if (done === true) return
-      yield value
+      yield value instanceof EncodedItem ? JSON.parse(value.json) : value
     }
   } catch (err) {
     throw MeshError.from(err)

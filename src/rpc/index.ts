@@ -15,6 +15,7 @@ import type { Network } from '../network/index.ts'
 
 export * from './constants.ts'
 export { dispatch } from './dispatch.ts'
+export { EncodedItem, encodeItem } from './encoded-item.ts'
 export { createRpc } from './rpc.ts'
 export { isAsyncIterable } from './running-request.ts'
 
@@ -51,7 +52,10 @@ export interface RequestContext {
   readonly charge: (amount: number) => void
   /** What has been charged so far. */
   readonly cost: number
-  /** Aborted on cancel, deadline, or when the connection breaks. Made on first use: a handler that never asks costs nothing. */
+  /**
+   * Aborted on cancel (CANCELLED), deadline (TIMEOUT), or when the connection breaks (any other code). Made on first use: a
+   * handler that never asks costs nothing.
+   */
   readonly signal: AbortSignal
 }
 
@@ -59,6 +63,12 @@ export interface RequestOptions {
   readonly signal?: AbortSignal
   /** Default: the protocol's. 1 to 86,400,000. */
   readonly timeoutMs?: number
+}
+
+/** Items as they come. */
+export interface ItemStream extends AsyncIterableIterator<unknown> {
+  /** It failed, and the peer said so; false for what was noticed on this side. */
+  readonly isRefused?: boolean
 }
 
 export interface Rpc {
@@ -75,7 +85,7 @@ export interface Rpc {
    * Sends a request and yields the items of its answer as they come; a plain result is yielded as the only item.
    * Leaving the loop cancels the request. The reader's pace bounds what the peer sends.
    */
-  stream(peer: string, protocol: Protocol, body: unknown, options?: RequestOptions): AsyncIterable<unknown>
+  stream(peer: string, protocol: Protocol, body: unknown, options?: RequestOptions): ItemStream
   /**
    * Puts a request to a protocol that this node serves, for who comes by another way than a connection of the mesh.
    *

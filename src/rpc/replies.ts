@@ -1,6 +1,7 @@
 import { MeshError } from '../errors.ts'
 import type { AskedRequest, Reply } from './channel.ts'
 import { MAX_COLLECTED_BYTES } from './constants.ts'
+import type { ItemStream } from './index.ts'
 import type { Frame } from './messages.ts'
 
 type EndFrame = Frame & { t: 'end' }
@@ -27,7 +28,7 @@ export function collectReply(resolve: (value: unknown) => void, reject: (error: 
     end(frame) {
       resolve(items ?? (frame.items === undefined ? frame.body : []))
     },
-    fail: reject
+    fail: (error) => reject(error)
   }
 }
 
@@ -42,7 +43,7 @@ interface Waiter {
 }
 
 /** The reply of {@link Rpc.stream}: asks when reading begins, holds at most one credit's worth of items, cancels when reading ends early. */
-export class ItemReader implements Reply, AsyncIterableIterator<unknown> {
+export class ItemReader implements Reply, ItemStream {
   readonly #ask: (reply: Reply) => AskedRequest
   #request: AskedRequest | undefined
   #items: Item[] = []
@@ -54,6 +55,7 @@ export class ItemReader implements Reply, AsyncIterableIterator<unknown> {
   #isOver = false
   /** To be thrown once, after the items. */
   #error: MeshError | undefined
+  #isRefused = false
 
   /** @param ask sends the request */
   constructor(ask: (reply: Reply) => AskedRequest) {
@@ -62,6 +64,10 @@ export class ItemReader implements Reply, AsyncIterableIterator<unknown> {
 
   [Symbol.asyncIterator](): this {
     return this
+  }
+
+  get isRefused(): boolean {
+    return this.#isRefused
   }
 
   next(): Promise<IteratorResult<unknown>> {
@@ -113,9 +119,10 @@ export class ItemReader implements Reply, AsyncIterableIterator<unknown> {
     this.#endWaiters()
   }
 
-  fail(error: MeshError): void {
+  fail(error: MeshError, isRefused = false): void {
     if (this.#isOver) return
     this.#isOver = true
+    this.#isRefused = isRefused
     const waiter = this.#waiters.shift()
     if (waiter === undefined) this.#error = error
     else waiter.reject(error)

@@ -4,7 +4,7 @@ import { MeshError } from '../errors.ts'
 import { Channel } from './channel.ts'
 import { MAX_CHANNELS_PER_PEER, MAX_VIOLATIONS } from './constants.ts'
 import { dispatch } from './dispatch.ts'
-import type { Endpoint, Protocol, RequestOptions, Rpc, RpcComponents } from './index.ts'
+import type { Endpoint, ItemStream, Protocol, RequestOptions, Rpc, RpcComponents } from './index.ts'
 import { collectReply, ItemReader } from './replies.ts'
 import { type Load, ServedChannel } from './served-channel.ts'
 
@@ -49,7 +49,7 @@ class ChannelRpc implements Rpc {
     })
   }
 
-  stream(peer: string, protocol: Protocol, body: unknown, options: RequestOptions = {}): AsyncIterable<unknown> {
+  stream(peer: string, protocol: Protocol, body: unknown, options: RequestOptions = {}): ItemStream {
     return new ItemReader((reply) => this.#channel(peer, protocol).ask(body, options, reply))
   }
 

@@ -5,6 +5,7 @@ import { MeshError } from '../errors.ts'
 import { FrameStream } from '../wire/index.ts'
 import { BURST_BYTES, INITIAL_CREDIT_BYTES } from './constants.ts'
 import { createDeadlines, type Deadlines } from './deadlines.ts'
+import { EncodedItem, encodeItem, toJson } from './encoded-item.ts'
 import type { Endpoint } from './index.ts'
 import { type Frame, idOfBrokenFrame, type RequestFrame, readFrame } from './messages.ts'
 import { discard, isAsyncIterable, isPromise, RunningRequest } from './running-request.ts'
@@ -223,7 +224,8 @@ export class ServedChannel {
 
   /** @returns the bytes that it cost */
   #sendItem(request: RunningRequest, value: unknown): number {
-    const frame = `{"t":"item","id":${request.id},"body":${toJson(value) ?? 'null'}}`
+    const { json } = value instanceof EncodedItem ? value : encodeItem(value)
+    const frame = `{"t":"item","id":${request.id},"body":${json}}`
     this.#frames.send(frame)
     const bytes = Buffer.byteLength(frame)
     request.credit -= bytes
@@ -292,16 +294,5 @@ export class ServedChannel {
     this.#held = []
     for (const { request, result } of held) this.#settle(request, result)
     this.#components.onClose(this)
-  }
-}
-
-/** JSON text, or undefined for undefined. @throws {MeshError} INVALID_OUTPUT for what JSON can't say */
-function toJson(value: unknown): string | undefined {
-  try {
-    return JSON.stringify(value)
-  } catch (err) {
-    throw new MeshError('INVALID_OUTPUT', 'the result has no JSON form: it has a cycle or a BigInt in it', {
-      cause: err
-    })
   }
 }

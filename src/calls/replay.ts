@@ -1,0 +1,324 @@
+import { MeshError } from '../errors.ts'
+import type { GrantUse } from '../grants/index.ts'
+import { type EncodedItem, encodeItem, isAsyncIterable, type RequestContext } from '../rpc/index.ts'
+import { ITEM_FRAME_BYTES, ITEM_MEMORY_BYTES, KEPT_BYTES, MAX_AHEAD_BYTES } from './constants.ts'
+
+export interface ReplayInit {
+  /** What was asked for: only the same is resumed. */
+  readonly resource: string
+  readonly context: Pick<RequestContext, 'caller' | 'session'>
+  /** Told how much more memory it takes. */
+  readonly onKept: (bytes: number) => void
+  /** Somebody reads it. */
+  readonly onRead: () => void
+  /** Nobody reads it any more, or it isn't wanted. */
+  readonly onLeft: (isWanted: boolean) => void
+}
+
+const DONE = { done: true, value: undefined } as const
+
+/** A streamed answer that outlives its connection: its items by number, from 1, as far as they may be asked for again. */
+export class Replay {
+  readonly resource: string
+  /** What let it in, when that was no rule. */
+  use: GrantUse | undefined
+  readonly #init: ReplayInit
+  readonly #controller = new AbortController()
+  readonly #kept = new Map<number, EncodedItem>()
+  /** Numbers of the first item that is kept and the last that was made. */
+  #first = 1
+  #last = 0
+  /** The last that was given to a reader. */
+  #delivered = 0
+  /** Frame bytes of the kept ones up to `#delivered`, and of those after it. */
+  #deliveredBytes = 0
+  #aheadBytes = 0
+  #memoryBytes = 0
+  #cost = 0
+  #iterator: AsyncIterator<unknown> | undefined
+  #isPulling = false
+  #end: { readonly error: MeshError | undefined } | undefined
+  #reader: ReplayReader | undefined
+
+  constructor(init: ReplayInit) {
+    this.#init = init
+    this.resource = init.resource
+  }
+
+  /** What the agent gets: not the connection's, which may break. */
+  get context(): RequestContext {
+    const { signal } = this.#controller
+    const costOf = (): number => this.#cost
+    return {
+      ...this.#init.context,
+      signal,
+      charge: (amount) => {
+        if (Number.isFinite(amount) && amount > 0) this.#cost += amount
+      },
+      get cost() {
+        return costOf()
+      }
+    }
+  }
+
+  get isRead(): boolean {
+    return this.#reader !== undefined
+  }
+
+  get hasEnded(): boolean {
+    return this.#end !== undefined
+  }
+
+  get memoryBytes(): number {
+    return this.#memoryBytes
+  }
+
+  /** Takes what the agent answered: a result, items, or a promise of either. */
+  begin(result: unknown): void {
+    if (result instanceof Promise) {
+      result.then(
+        (value: unknown) => this.begin(value),
+        (err: unknown) => this.#finish(MeshError.from(err))
+      )
+      return
+    }
+    if (!isAsyncIterable(result)) {
+      if (result !== undefined) this.#keep(result)
+      this.#finish()
+      return
+    }
+    const iterator = result[Symbol.asyncIterator]()
+    if (this.#end === undefined) {
+      this.#iterator = iterator
+      this.#pull()
+    } else {
+      discard(iterator)
+    }
+  }
+
+  /** Whether the items after this one are all kept, or still to be made. */
+  isKept(after: number): boolean {
+    return after >= this.#first - 1 && after <= this.#last
+  }
+
+  /** Goes on after an item; whoever read it before is told that it lost it. */
+  attach(after: number, context: RequestContext): AsyncIterableIterator<EncodedItem> {
+    this.#reader?.fail(new MeshError('CONNECTION_LOST', 'the stream was asked for again, on another connection'))
+    this.#moveTo(after)
+    this.#init.onRead()
+    this.#reader = new ReplayReader(this, after, context)
+    return this.#reader
+  }
+
+  /** The next item for its reader, or what came of the stream; undefined when that is not known yet. */
+  next(after: number): Promise<IteratorResult<EncodedItem>> | undefined {
+    const item = this.#kept.get(after + 1)
+    if (item !== undefined) {
+      if (after + 1 > this.#delivered) this.#deliver(item)
+      return Promise.resolve({ done: false, value: item })
+    }
+    if (this.#end === undefined) {
+      this.#pull()
+      return undefined
+    }
+    return this.#end.error === undefined ? Promise.resolve(DONE) : Promise.reject(this.#end.error)
+  }
+
+  /** @param reason why nothing more is wanted; undefined when only the connection is gone */
+  left(reader: ReplayReader, reason: MeshError | undefined): void {
+    if (reader !== this.#reader) return
+    this.#reader = undefined
+    if (reason !== undefined) this.stop(reason)
+    else this.#pull()
+    this.#init.onLeft(reason === undefined)
+  }
+
+  /** Ends the agent's work, and fails the reader, if there is one. */
+  stop(reason: MeshError): void {
+    const iterator = this.#iterator
+    this.#finish(reason)
+    this.#controller.abort(reason)
+    if (iterator !== undefined) discard(iterator)
+  }
+
+  /** Forgets what was delivered. */
+  trim(keptBytes = 0): void {
+    while (this.#deliveredBytes > keptBytes && this.#first <= this.#delivered) {
+      const item = this.#kept.get(this.#first)
+      if (item === undefined) return
+      this.#kept.delete(this.#first)
+      this.#first += 1
+      this.#deliveredBytes -= frameBytes(item)
+      this.#remember(-memoryBytes(item))
+    }
+  }
+
+  #pull(): void {
+    const isWanted = this.#reader !== undefined || this.#aheadBytes < MAX_AHEAD_BYTES
+    if (this.#isPulling || this.#iterator === undefined || !isWanted) return
+    this.#isPulling = true
+    this.#iterator.next().then(
+      ({ done, value }) => {
+        this.#isPulling = false
+        if (this.#end !== undefined) return
+        if (done === true) this.#finish()
+        else this.#keep(value)
+      },
+      (err: unknown) => {
+        this.#isPulling = false
+        this.#finish(MeshError.from(err))
+      }
+    )
+  }
+
+  #keep(value: unknown): void {
+    let item: EncodedItem
+    try {
+      item = encodeItem(value)
+    } catch (err) {
+      this.stop(MeshError.from(err))
+      return
+    }
+    this.#last += 1
+    this.#kept.set(this.#last, item)
+    this.#aheadBytes += frameBytes(item)
+    this.#remember(memoryBytes(item))
+    if (this.#reader === undefined) this.#pull()
+    else this.#reader.wake()
+  }
+
+  #deliver(item: EncodedItem): void {
+    const bytes = frameBytes(item)
+    this.#delivered += 1
+    this.#aheadBytes -= bytes
+    // Beside the newest: it may be as large as a frame, and those before it not be read yet
+    this.trim(KEPT_BYTES)
+    this.#deliveredBytes += bytes
+  }
+
+  /** What comes after it counts as not delivered; what comes before is not asked for again. */
+  #moveTo(after: number): void {
+    for (; this.#delivered > after; this.#delivered -= 1) {
+      const item = this.#kept.get(this.#delivered)
+      if (item === undefined) break
+      this.#deliveredBytes -= frameBytes(item)
+      this.#aheadBytes += frameBytes(item)
+    }
+    while (this.#delivered < after) {
+      const item = this.#kept.get(this.#delivered + 1)
+      if (item === undefined) break
+      this.#deliver(item)
+    }
+    this.trim()
+  }
+
+  #finish(error?: MeshError): void {
+    if (this.#end !== undefined) return
+    this.#end = { error }
+    this.#iterator = undefined
+    this.#reader?.wake()
+    if (this.#reader === undefined) this.#init.onLeft(true)
+  }
+
+  #remember(bytes: number): void {
+    this.#memoryBytes += bytes
+    this.#init.onKept(bytes)
+  }
+}
+
+/** One reading of a replay, over one connection. */
+class ReplayReader implements AsyncIterableIterator<EncodedItem> {
+  readonly #replay: Replay
+  readonly #context: RequestContext
+  #after: number
+  #waiter: PromiseWithResolvers<IteratorResult<EncodedItem>> | undefined
+  #error: MeshError | undefined
+  #isOver = false
+
+  constructor(replay: Replay, after: number, context: RequestContext) {
+    this.#replay = replay
+    this.#after = after
+    this.#context = context
+  }
+
+  [Symbol.asyncIterator](): this {
+    return this
+  }
+
+  next(): Promise<IteratorResult<EncodedItem>> {
+    const error = this.#error
+    this.#error = undefined
+    if (error !== undefined) return Promise.reject(error)
+    if (this.#isOver) return Promise.resolve(DONE)
+    const next = this.#replay.next(this.#after)
+    if (next === undefined) {
+      this.#waiter = Promise.withResolvers()
+      return this.#waiter.promise
+    }
+    this.#after += 1
+    return next.then(
+      (result) => {
+        if (result.done === true) this.#leave()
+        return result
+      },
+      (err: unknown) => {
+        this.#leave()
+        throw err
+      }
+    )
+  }
+
+  return(): Promise<IteratorResult<EncodedItem>> {
+    if (!this.#isOver) this.#leave(goneFor(this.#context))
+    this.#take()?.resolve(DONE)
+    return Promise.resolve(DONE)
+  }
+
+  /** There is something new to be read. */
+  wake(): void {
+    const waiter = this.#take()
+    if (waiter !== undefined) this.next().then(waiter.resolve, waiter.reject)
+  }
+
+  fail(error: MeshError): void {
+    this.#isOver = true
+    const waiter = this.#take()
+    if (waiter === undefined) this.#error = error
+    else waiter.reject(error)
+  }
+
+  #take(): PromiseWithResolvers<IteratorResult<EncodedItem>> | undefined {
+    const waiter = this.#waiter
+    this.#waiter = undefined
+    return waiter
+  }
+
+  #leave(reason?: MeshError): void {
+    this.#isOver = true
+    this.#replay.left(this, reason)
+  }
+}
+
+/** Why nothing more is wanted: the caller gave up, or its time is over. Whatever else ended the request, the caller may come back. */
+function goneFor({ signal }: RequestContext): MeshError | undefined {
+  if (!signal.aborted) return new MeshError('CANCELLED', 'nobody reads on')
+  const { reason } = signal
+  const isMeant = !(reason instanceof MeshError) || reason.code === 'CANCELLED' || reason.code === 'TIMEOUT'
+  return isMeant ? MeshError.from(reason) : undefined
+}
+
+function discard(iterator: AsyncIterator<unknown>): void {
+  try {
+    // What its clean-up throws has nobody left to tell
+    iterator.return?.().catch(() => {})
+  } catch {}
+}
+
+// A UTF-16 unit is a byte or more in the frame, so what is kept by this count is enough by the count of credit.
+function frameBytes({ json }: EncodedItem): number {
+  return json.length + ITEM_FRAME_BYTES
+}
+
+function memoryBytes({ json }: EncodedItem): number {
+  return json.length + ITEM_MEMORY_BYTES
+}

@@ -1,0 +1,28 @@
+import { tcp } from '@libp2p/tcp'
+import type { NodeInit } from '../src/index.ts'
+
+type Transports = NonNullable<NodeInit['transports']>
+type Tcp = ReturnType<ReturnType<typeof tcp>>
+
+/** TCP whose connections, those that a node dialled, can be cut at any moment. */
+export function cuttable(): { readonly transports: Transports; cut(): void } {
+  const dialled = new Set<Awaited<ReturnType<Tcp['dial']>>>()
+  return {
+    transports: [
+      (components) => {
+        const transport = tcp()(components)
+        const dial = transport.dial.bind(transport)
+        transport.dial = async (...args) => {
+          const connection = await dial(...args)
+          dialled.add(connection)
+          return connection
+        }
+        return transport
+      }
+    ],
+    cut() {
+      for (const connection of dialled) connection.abort(new Error('cut by the test'))
+      dialled.clear()
+    }
+  }
+}
