@@ -1,7 +1,7 @@
 import { z } from 'zod'
 import { MAX_CAPABILITIES } from '../registry/constants.ts'
 import type { AgentDescription } from '../registry/index.ts'
-import { agentRecord, capability } from '../registry/messages.ts'
+import { agentName, agentRecord, capability } from '../registry/messages.ts'
 
 /** A capability as an agent says it itself; what it leaves out has a default. */
 export const offeredCapability = capability.omit({ digest: true }).partial().required({ name: true })
@@ -41,6 +41,9 @@ export type AgentFrame = z.infer<typeof agentFrame>
 export type AgentFailure = z.infer<typeof failure>
 export type OfferedCapability = z.infer<typeof offeredCapability>
 
+/** Which of the agents of a connection it is for; absent when there can be only one. */
+const agent = agentName.optional()
+
 const callerInfo = z.object({
   /** PeerId; where none is proven, what the edge has proven. */
   peer: z.string(),
@@ -55,6 +58,7 @@ export const nodeFrame = z.discriminatedUnion('type', [
   z.object({
     type: z.literal('call'),
     id,
+    agent,
     capability: z.object({ kind: z.string(), name: z.string(), version: z.string() }),
     input: z.unknown(),
     caller: callerInfo,
@@ -65,7 +69,7 @@ export const nodeFrame = z.discriminatedUnion('type', [
   }),
   z.object({ type: z.literal('credit'), id, items: z.int().min(1) }),
   z.object({ type: z.literal('cancel'), id }),
-  z.object({ type: z.literal('message'), id, message: z.unknown(), caller: callerInfo.optional() })
+  z.object({ type: z.literal('message'), id, agent, message: z.unknown(), caller: callerInfo.optional() })
 ])
 export type NodeFrame = z.infer<typeof nodeFrame>
 

@@ -22,8 +22,8 @@ export interface Duplex {
   readonly bufferedBytes: number
   /** Never throws; what is sent after the end is lost. */
   send(text: string): void
-  /** @param listener given every text, in order, from the first one on; one listener only */
-  onMessage(listener: (text: string) => void): void
+  /** @param listener given every text, in order, from the first one on, and what it says if that was read already; one listener only */
+  onMessage(listener: (text: string, value?: unknown) => void): void
   /** @param listener told once, with a few words on why */
   onClose(listener: (reason: string) => void): void
   /** No more texts until {@link resume}; what the agent sends meanwhile waits in the network. */
@@ -39,11 +39,26 @@ export interface AgentSessionInit {
   readonly duplex: Duplex
   readonly onChange: () => void
   readonly onLost: (reason: string) => void
+  /** What the agent has said already; without it a hello is waited for. */
+  readonly description?: AgentDescription
+  /** Its name, when several agents share a connection: frames have it as `agent`. */
+  readonly agent?: string
+  /** Of the ids of calls and messages, so that they differ from those of the others. */
+  readonly idPrefix?: string
   /** How long to wait for a result, or for each item; default 300,000. */
   readonly timeoutMs?: number
   /** How long one slow reader may hold up the others; default 5,000. */
   readonly stallMs?: number
 }
+
+interface MessageOptions {
+  readonly signal: AbortSignal
+  readonly caller?: Asking
+  /** Takes the answer to a request. */
+  readonly reply?: (body: unknown) => void
+}
+
+type Asking = Pick<Caller, 'peer' | 'trust' | 'alias' | 'owner'>
 
 /** A message or a call that the agent has not answered. */
 interface Pending {
@@ -63,7 +78,9 @@ interface Pending {
  */
 export class AgentSession implements AgentConnection {
   readonly #duplex: Duplex
-  readonly #init: Required<AgentSessionInit>
+  readonly #init: AgentSessionInit & Required<Pick<AgentSessionInit, 'timeoutMs' | 'stallMs'>>
+  /** What frames say about whom they are for. */
+  readonly #to: { readonly agent?: string }
   readonly #pending = new Map<string, Pending>()
   /** Streams whose readers are behind, each with the end of our patience. */
   readonly #stalled = new Map<string, NodeJS.Timeout>()
@@ -77,9 +94,12 @@ export class AgentSession implements AgentConnection {
   constructor(init: AgentSessionInit) {
     this.#duplex = init.duplex
     this.#init = { timeoutMs: limits.CALL_TIMEOUT_MS, stallMs: limits.STALL_MS, ...init }
+    this.#to = init.agent === undefined ? {} : { agent: init.agent }
+    this.#description = init.description
     this.#hello.promise.catch(() => {}) // Whoever waits for it sees it too.
+    if (init.description !== undefined) this.#hello.resolve()
     init.duplex.onClose((reason) => this.#over(reason))
-    init.duplex.onMessage((text) => this.#read(text))
+    init.duplex.onMessage((text, value) => this.#read(text, value))
   }
 
   /**
@@ -107,6 +127,7 @@ export class AgentSession implements AgentConnection {
     this.#send({
       type: 'call',
       id,
+      ...this.#to,
       capability: { kind, name, version: offer.version },
       input,
       caller: callerInfo(caller),
@@ -117,14 +138,21 @@ export class AgentSession implements AgentConnection {
   }
 
   /**
-   * Hands over a message; resolves once the agent has taken it.
+   * Hands over a message; resolves once the agent has taken it. What it answers with is the reply to a request.
    *
    * @throws {MeshError} AGENT_ERROR when the agent refuses it, AGENT_UNAVAILABLE, CONNECTION_LOST, BUSY, TIMEOUT, CANCELLED
    */
-  async message(message: unknown, { signal, caller }: { signal: AbortSignal; caller?: Caller }): Promise<void> {
+  async message(message: unknown, { signal, caller, reply }: MessageOptions): Promise<void> {
     const id = this.#open(signal)
-    this.#send({ type: 'message', id, message, ...(caller === undefined ? {} : { caller: callerInfo(caller) }) })
-    await this.#answer(id, signal)
+    this.#send({
+      type: 'message',
+      id,
+      ...this.#to,
+      message,
+      ...(caller === undefined ? {} : { caller: callerInfo(caller) })
+    })
+    const answer = await this.#answer(id, signal)
+    if (answer !== undefined) reply?.(answer)
   }
 
   async health({ signal }: { signal: AbortSignal }): Promise<void> {
@@ -146,7 +174,7 @@ export class AgentSession implements AgentConnection {
     if (this.#pending.size >= limits.MAX_PENDING || this.#duplex.bufferedBytes > limits.MAX_BUFFERED_BYTES)
       throw new MeshError('BUSY', 'the agent has too much under way')
     this.#lastId += 1
-    return String(this.#lastId)
+    return `${this.#init.idPrefix ?? ''}${this.#lastId}`
   }
 
   #answer(id: string, signal: AbortSignal): Promise<unknown> {
@@ -231,10 +259,10 @@ export class AgentSession implements AgentConnection {
     pending.taken = 0
   }
 
-  #read(text: string): void {
+  #read(text: string, known: unknown): void {
     if (this.#lost !== undefined) return
     try {
-      const value = parseJson(text)
+      const value = known ?? parseJson(text)
       if (this.#description === undefined) this.#greet(value)
       else this.#handle(value, text)
     } catch (err) {
@@ -333,7 +361,7 @@ export class AgentSession implements AgentConnection {
 
 type Frame<T extends AgentFrame['type']> = Extract<AgentFrame, { type: T }>
 
-function callerInfo({ peer, trust, alias, owner }: Caller): Extract<NodeFrame, { type: 'call' }>['caller'] {
+function callerInfo({ peer, trust, alias, owner }: Asking): Extract<NodeFrame, { type: 'call' }>['caller'] {
   return { peer, trust, ...(alias === undefined ? {} : { alias }), ...(owner === undefined ? {} : { owner }) }
 }
 

@@ -97,6 +97,10 @@ export class HostedAgent {
       this.#giveUp({ reason: 'its configuration is not usable', detail: textOf(err) })
       return
     }
+    if (this.#driver.isPassive === true) {
+      this.#giveUp({ reason: 'it has not connected' })
+      return
+    }
     try {
       await this.#bringUp()
     } catch (err) {
@@ -296,6 +300,10 @@ export class HostedAgent {
 
   #retry(trouble: Trouble, after?: Promise<void>): void {
     if (this.#life.signal.aborted) return
+    if (this.#driver?.isPassive === true) {
+      this.#giveUp(trouble)
+      return
+    }
     const { random, reconnectMinMs, reconnectMaxMs, clock } = this.#host
     const delayMs = Math.round(random() * Math.min(reconnectMaxMs, reconnectMinMs * 2 ** this.#attempt))
     this.#attempt += 1

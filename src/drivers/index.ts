@@ -19,6 +19,8 @@ import type { CapabilityKind } from '../registry/messages.ts'
 export interface Driver {
   /** `mcp-stdio`, `function`, …; what `AgentDefinition.driver` names. */
   readonly kind: string
+  /** Its agents come by themselves: the host asks for a connection when one is there, and never tries again on its own. */
+  readonly isPassive?: boolean
   /**
    * Checks a configuration and fills in its defaults; called before anything is stored.
    *
