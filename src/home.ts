@@ -13,6 +13,8 @@ export interface Home {
   readonly policy: string
   /** What must not be lost. */
   readonly database: string
+  /** Space that is given back to a full disk. */
+  readonly ballast: string
   /** libp2p's memory; may be deleted while no node runs. */
   readonly cache: string
   readonly socket: string
@@ -56,6 +58,7 @@ export function homeAt(path: string): Home {
     config: join(path, 'config.json'),
     policy: join(path, 'policy.json'),
     database: join(path, 'mesh.db'),
+    ballast: join(path, 'ballast'),
     cache: join(path, 'cache.db'),
     audit: join(path, 'audit.log'),
     secretsKey: join(path, 'secrets.key'),

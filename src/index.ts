@@ -33,6 +33,7 @@ export {
   createNode,
   type ExchangedToken,
   type ExchangeOptions,
+  type MessageOptions,
   type Node,
   type NodeInit,
   type NodeStatus

@@ -10,6 +10,7 @@ import type { Edges } from './edges/index.ts'
 import type { MeshEventName, MeshListener } from './events.ts'
 import type { Grants } from './grants/index.ts'
 import type { ApiKeys } from './keys/index.ts'
+import type { MessageInit, Messaging, MessagingCounts, SendOptions, Sent } from './messaging/index.ts'
 import type { NetworkInit, NetworkStatus, PeerInfo } from './network/index.ts'
 import type { IssuerInit, Logins, Tokens } from './oauth/index.ts'
 import type { Pairing } from './pairing/index.ts'
@@ -37,6 +38,14 @@ export interface CallOptions {
   readonly wait?: boolean
 }
 
+/** How a message is sent. */
+export type MessageOptions = Omit<MessageInit, 'to' | 'body'> & SendOptions
+
+type NodeMessages = Pick<
+  Messaging,
+  'deadLetters' | 'drop' | 'inbox' | 'outbox' | 'read' | 'replay' | 'reply' | 'show' | 'waitFor'
+>
+
 export interface NodeStatus extends NetworkStatus {
   readonly peerId: string
   readonly did: string
@@ -54,6 +63,8 @@ export interface NodeStatus extends NetworkStatus {
   readonly refused: Readonly<Record<string, number>>
   /** Permission requests that wait for the owner. */
   readonly pendingApprovals: number
+  /** Messages unread in the owner's inbox, not delivered yet, and given up by agents of this node. */
+  readonly messages: MessagingCounts
   readonly policy: {
     readonly rules: number
     /** What is wrong with the file, while the rules before stay in force. */
@@ -87,6 +98,8 @@ export interface Node {
   readonly grants: Pick<Grants, 'delegate' | 'get' | 'issue' | 'keep' | 'list' | 'revoke'>
   /** Remote capabilities as they were first used. */
   readonly pins: Pick<Pins, 'approve' | 'forget' | 'list'>
+  /** Messages that were sent and that came. */
+  readonly messages: NodeMessages
   /** For edges, which act in the name of others. */
   readonly edges: Edges
   start(): Promise<void>
@@ -107,6 +120,14 @@ export interface Node {
    * @throws {MeshError} FORBIDDEN, NOT_FOUND, AMBIGUOUS, INVALID_INPUT, INVALID_OUTPUT, AGENT_ERROR, AGENT_UNAVAILABLE, UNREACHABLE, CONNECTION_LOST, TIMEOUT, CANCELLED
    */
   call(target: string, capability: string, input?: unknown, options?: CallOptions): Promise<unknown>
+  /**
+   * Sends a durable message; resolves when it is on disk. It is tried until it is delivered or expires.
+   *
+   * @param target as in {@link call}; `@owner@peer` or `<PeerId>/owner` is that node's human
+   * @throws {MeshError} NOT_FOUND, AMBIGUOUS, INVALID_ARGUMENT, TOO_LARGE, BUSY when the outbox has no room until the
+   *   timeout, IO when the disk is full
+   */
+  send(target: string, body: unknown, options?: MessageOptions): Promise<Sent>
   /** As {@link call}, yielding items as they come; leaving the loop cancels. A plain result is the only item. */
   stream(target: string, capability: string, input?: unknown, options?: CallOptions): AsyncIterable<unknown>
   /**
@@ -271,6 +292,10 @@ class MeshNode implements Node {
     return this.#rooms.pins
   }
 
+  get messages(): NodeMessages {
+    return this.#rooms.messaging
+  }
+
   get edges(): Edges {
     return this.#rooms.edges
   }
@@ -305,6 +330,7 @@ class MeshNode implements Node {
     await pairing.start()
     await permissions.start()
     await calls.start()
+    await this.#rooms.messaging.start()
     events.on('peer:join', ({ peer }) => this.#greet(peer))
     events.on('peer:leave', ({ peer }) => presenter.lost(peer))
     // Whatever a first peer may ask is served before there is one
@@ -342,6 +368,7 @@ class MeshNode implements Node {
       records: discovery.size,
       refused: { ...discovery.refused(), ...(breaches.count > 0 && { 'bad-frame': breaches.count }) },
       pendingApprovals: permissions.pending,
+      messages: this.#rooms.messaging.counts,
       policy: {
         rules: policy.document.rules.length,
         ...(policy.problem && { problem: policy.problem.message })
@@ -387,6 +414,14 @@ class MeshNode implements Node {
     if (options.wait !== true) return stream()
     const peer = async () => (await address()).peer
     return streamOnceAllowed(this.#rooms.permissions, peer, options.signal, stream)
+  }
+
+  async send(target: string, body: unknown, options: MessageOptions = {}): Promise<Sent> {
+    const { signal, timeoutMs, ...init } = options
+    const found = this.#target(target, signal)
+    const { peer, agent } = found instanceof Promise ? await found : found
+    const sending = withoutUndefined({ signal, timeoutMs })
+    return this.#rooms.messaging.send({ ...init, to: `${peer}/${agent}`, body }, sending)
   }
 
   async check(target: string, capability: string, options: CallOptions = {}): Promise<Compatibility> {

@@ -29,6 +29,7 @@ import { type Guards, openGuards } from './guards.ts'
 import type { Home } from './home.ts'
 import { createIdentity, type Identity, loadIdentity } from './identity/index.ts'
 import { keysMigrations } from './keys/index.ts'
+import { createMessaging, MESSAGE, type Messaging, messagingMigrations } from './messaging/index.ts'
 import { createNetwork, type Network, networkMigrations } from './network/index.ts'
 import type { NodeInit } from './node.ts'
 import { loginsMigrations, type Tokens, tokensMigrations } from './oauth/index.ts'
@@ -44,7 +45,7 @@ import { policyMigrations } from './policy/index.ts'
 import { createRegistry, type Registry, registryMigrations } from './registry/index.ts'
 import { createRpc, type Rpc } from './rpc/index.ts'
 import { checkSchema, createValidationPool, type ValidationPool } from './schema/index.ts'
-import { createDatastore, openStore, type Store } from './store/index.ts'
+import { createBallast, createDatastore, openStore, type Store } from './store/index.ts'
 import { createPins, diffDefinitions, type Pins, pinsMigrations } from './tools/index.ts'
 import { trustMigrations } from './trust/index.ts'
 import { VERSION } from './version.ts'
@@ -66,6 +67,7 @@ export interface Rooms extends Base, Guards {
   /** What this node says of itself in a hello. */
   readonly describe: () => Hello
   readonly calls: Calls
+  readonly messaging: Messaging
   readonly agents: Agents
   readonly edges: Edges
   readonly breaches: Breaches
@@ -92,7 +94,8 @@ const MIGRATIONS = [
   pairingMigrations,
   grantsMigrations,
   permissionsMigrations,
-  pinsMigrations
+  pinsMigrations,
+  messagingMigrations
 ]
 
 /** What rooms are made of: opened first, closed last. */
@@ -126,10 +129,42 @@ export async function openRooms(
   for (const room of [mesh.network, mesh.host, mesh.rpc, mesh.discovery]) resources.defer(() => room.stop())
   resources.defer(() => calls.stop())
   cutBlocked({ ...guards, ...mesh, ...access, calls })
+  const messaging = await openMessaging(home, { ...base, ...guards, ...mesh, ...access }, resources)
   const agents = createAgents({ self: identity.id, registry: mesh.registry, host: mesh.host, policy: guards.policy })
   const owner = ownerCaller(identity.id)
-  const rooms = { ...base, ...guards, ...mesh, ...access, calls, agents, owner }
+  const rooms = { ...base, ...guards, ...mesh, ...access, calls, messaging, agents, owner }
   return { ...rooms, edges: openEdges(home, init.name, rooms) }
+}
+
+async function openMessaging(
+  home: Home | undefined,
+  rooms: Base & Guards & Mesh & Access,
+  resources: AsyncDisposableStack
+): Promise<Messaging> {
+  const { identity, events, store, log, policy, permissions, trust, rpc, host, presenter } = rooms
+  const { emit, on } = events
+  const ballast = home && resources.adopt(await createBallast(home.path, { path: home.ballast }), (laid) => laid.stop())
+  const messaging = createMessaging({
+    ...{ identity, store, rpc, policy, permissions, trust, emit, on, log },
+    receiver: (agent) => host.receiver(agent),
+    prepare(peer) {
+      const credentials = presenter.ready(peer)
+      const grants = permissions.present(peer, { signal: AbortSignal.timeout(MESSAGE.timeoutMs) })
+      return credentials === undefined && grants === undefined ? undefined : Promise.allSettled([credentials, grants])
+    },
+    ...(ballast && {
+      refusal: () => ballast.refusal(),
+      onDiskError: () => void ballast.release()
+    })
+  })
+  resources.defer(() => messaging.stop())
+  trust.onChange((peer, now, before) => {
+    if (now.level !== 'blocked' || before.level === 'blocked') return
+    void messaging.dropPeer(peer).catch(() => {
+      // As for the rest of what a blocked peer has: policy lets nothing of it pass
+    })
+  })
+  return messaging
 }
 
 function openEdges(home: Home | undefined, name: string, rooms: Omit<Rooms, 'edges'>): Edges {
@@ -326,6 +361,6 @@ function countBreaches(log: (text: string) => void): Breaches & { add: (peer: st
 
 /** Protocol name → versions, from the ids of what this node serves. */
 function spokenVersions(): Record<string, string[]> {
-  const ids = [HELLO.id, recordsProtocol.id, CALL.id, PAIR.id, PERMISSION.id].map((id) => id.split('/').slice(2))
+  const ids = [HELLO.id, recordsProtocol.id, CALL.id, MESSAGE.id, PAIR.id, PERMISSION.id].map((id) => id.split('/').slice(2))
   return Object.fromEntries(ids.map(([name = '', version = '']) => [name, [version]]))
 }

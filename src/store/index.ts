@@ -12,6 +12,7 @@
 import { openInline } from './inline.ts'
 import { openThreaded } from './threaded.ts'
 
+export { type Ballast, type BallastInit, createBallast } from './ballast.ts'
 export * from './constants.ts'
 export { createDatastore, type DatastoreInit, type SqliteDatastore } from './datastore.ts'
 export { type HomeLock, lockHome } from './lock.ts'
