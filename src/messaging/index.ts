@@ -234,6 +234,8 @@ export interface MessagingComponents {
   readonly prepare?: (peer: string) => Promise<unknown> | undefined
   /** Why nothing new may be kept just now (the disk is nearly full), or undefined. */
   readonly refusal?: () => MeshError | undefined
+  /** The disk has refused a write. */
+  readonly onDiskError?: (err: MeshError) => void
   readonly log?: (text: string) => void
   /** Milliseconds since 1970; default `Date.now`. */
   readonly clock?: () => number

@@ -39,7 +39,7 @@ export interface JournalComponents {
   /** Messages are on disk, by peer. */
   readonly onQueued: (peer: string, count: number, bytes: number) => void
   /** What was being written isn't kept. */
-  readonly onFailure: () => void
+  readonly onFailure: (err: MeshError) => void
 }
 
 /**
@@ -117,7 +117,7 @@ export class Journal {
   #fail(units: readonly Unit[], error: MeshError): void {
     this.generation += 1
     this.#pairs.clear()
-    this.#components.onFailure()
+    this.#components.onFailure(error)
     const waiting = this.#units.splice(0)
     for (const { failed } of [...units, ...waiting]) failed(error)
   }

@@ -66,7 +66,7 @@ class MessageRoom implements Messaging {
   #isStopped = false
 
   constructor(given: MessagingComponents, init: MessagingInit) {
-    const components = { log: () => {}, clock: Date.now, random: Math.random, refusal: () => undefined, ...given }
+    const components = { log: () => {}, clock: Date.now, random: Math.random, refusal: () => undefined, onDiskError: () => {}, ...given }
     this.#components = components
     this.#init = init
     const { identity, store, trust, clock, random, emit, receiver } = components
@@ -81,7 +81,10 @@ class MessageRoom implements Messaging {
         this.#room.add(peer, count, bytes)
         if (this.#timer !== undefined) this.#lane(peer).wake()
       },
-      onFailure: () => state.forget()
+      onFailure: (err) => {
+        state.forget()
+        if (err.code === 'IO') components.onDiskError(err)
+      }
     })
     this.#settling = new Settling(store, (settled) => this.#onSettled(settled))
     this.#outcomes = new Outcomes(store)
