@@ -104,12 +104,18 @@ export class HttpEndpoint implements AgentConnection {
   }
 
   async #call(offer: HttpCapability, input: unknown, { caller, signal }: Who): Promise<unknown> {
-    const until = AbortSignal.any([this.#until(signal), AbortSignal.timeout(this.#config.timeoutMs)])
+    const until = this.#until(signal)
     return this.#counted(until, async () => {
       const response = await this.#requests.send(this.#requestFor(offer, input, { caller, signal: until }))
-      if (!isStreamed(response)) return readAnswer(response)
-      response.destroy()
-      throw new MeshError('AGENT_ERROR', 'the endpoint streams, but its capability does not say so')
+      const late = new MeshError('TIMEOUT', "the agent's answer takes too long")
+      const timer = setTimeout(() => response.destroy(late), this.#config.timeoutMs)
+      try {
+        if (!isStreamed(response)) return await readAnswer(response)
+        response.destroy()
+        throw new MeshError('AGENT_ERROR', 'the endpoint streams, but its capability does not say so')
+      } finally {
+        clearTimeout(timer)
+      }
     })
   }
 
@@ -152,7 +158,7 @@ export class HttpEndpoint implements AgentConnection {
     message: unknown,
     { signal, caller }: { signal: AbortSignal; caller?: Caller }
   ): Promise<void> {
-    const until = AbortSignal.any([this.#until(signal), AbortSignal.timeout(this.#config.timeoutMs)])
+    const until = this.#until(signal)
     await this.#counted(until, async () => {
       const response = await this.#requests.send({
         method: 'POST',

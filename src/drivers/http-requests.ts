@@ -84,6 +84,8 @@ export class HttpRequests {
         signal,
         shouldRetry: ({ error }) =>
           error instanceof Failure &&
+          // Whoever waited that long would hardly wait as long again.
+          error.error.code !== 'TIMEOUT' &&
           (isIdempotent || !error.isDone) &&
           (error.isOutage || error.retryAfterMs !== undefined) &&
           (error.retryAfterMs ?? 0) <= limits.MAX_WAIT_MS,

@@ -237,7 +237,21 @@ it('loses the call whose connection breaks', async () => {
 })
 
 it('gives up when the endpoint takes longer than its configuration allows', async () => {
-  const { call } = await agent(() => {}, { timeoutMs: 100 })
+  const { call, seen } = await agent(() => {}, { timeoutMs: 100 })
+  for (let count = 0; count < 5; count += 1) await expect(call('look')).rejects.toThrow(code('TIMEOUT'))
+  expect(seen).toHaveLength(5)
+  await expect(call('look')).rejects.toThrow(code('AGENT_UNAVAILABLE'))
+})
+
+it('gives up on an answer that comes in drops', async () => {
+  const { call } = await agent(
+    (_, response) => {
+      response.writeHead(200, { 'content-type': 'application/json' })
+      const drip = setInterval(() => response.write(' '), 10)
+      response.once('close', () => clearInterval(drip))
+    },
+    { timeoutMs: 150 }
+  )
   await expect(call('do')).rejects.toThrow(code('TIMEOUT'))
 })
 

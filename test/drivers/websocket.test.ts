@@ -2,7 +2,7 @@ import { once } from 'node:events'
 import { createServer } from 'node:http'
 import { expect, it, onTestFinished } from 'vitest'
 import { type WebSocket, WebSocketServer } from 'ws'
-import type { NodeFrame } from '../../src/drivers/agent-frames.ts'
+import { type NodeFrame, nodeFrame } from '../../src/drivers/agent-frames.ts'
 import { AgentSession, type Duplex } from '../../src/drivers/agent-session.ts'
 import { createWebSocketDriver } from '../../src/drivers/websocket.ts'
 import { duplexOf } from '../../src/drivers/websocket-duplex.ts'
@@ -28,7 +28,7 @@ async function agent(handler: Handler, hello: unknown = HELLO, config: Record<st
     sockets.push(socket)
     const say = (frame: unknown): void => socket.send(typeof frame === 'string' ? frame : JSON.stringify(frame))
     socket.on('message', (data: Buffer) => {
-      const frame = JSON.parse(data.toString()) as NodeFrame
+      const frame = nodeFrame.parse(JSON.parse(data.toString()))
       frames.push(frame)
       handler(frame, say, socket)
     })
