@@ -18,6 +18,8 @@ type Guarded =
   | 'permissions'
   | 'grants'
   | 'pins'
+  | 'messages'
+  | 'send'
   | 'check'
   | 'edges'
   | 'exchangeToken'
@@ -148,6 +150,7 @@ export function fakeNode(): FakeNode {
       records: 1,
       refused: { expired: 2 },
       pendingApprovals: 0,
+      messages: { unread: 0, queued: 0, deadLetters: 0 },
       policy: { rules: 2 }
     }),
     peers: () => [
