@@ -39,7 +39,7 @@ const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
   rooms: [...ROOMS, 'home', 'agents', 'guards', 'version'],
   node: [...ROOMS, 'home', 'config', 'agents', 'rooms', 'version'],
   index: [...ROOMS, 'config', 'agents', 'node'],
-  gateway: ['errors', 'wire', 'index'],
+  gateway: ['errors', 'wire', 'auth', 'registry', 'index'],
   cli: ['errors', 'home', 'index', 'gateway', 'version', 'policy']
 }
 

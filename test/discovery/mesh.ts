@@ -304,6 +304,7 @@ function fakeRpc(node: TestNode): Rpc {
       return undefined
     },
     stream,
+    dispatch: () => Promise.resolve(),
     stop: () => Promise.resolve()
   }
 }

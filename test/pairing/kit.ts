@@ -58,6 +58,7 @@ export class Town {
       stream: () => {
         throw new Error('nothing streams')
       },
+      dispatch: async () => undefined,
       stop: async () => {}
     }
     const network = {
