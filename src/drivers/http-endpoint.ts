@@ -1,6 +1,8 @@
 import { randomUUID } from 'node:crypto'
+import type { IncomingMessage } from 'node:http'
 import type { Caller } from '../auth/index.ts'
 import { abortError, MeshError } from '../errors.ts'
+import type { Envelope, MessageContext } from '../messaging/index.ts'
 import type { AgentDescription } from '../registry/index.ts'
 import type { CapabilityKind } from '../registry/messages.ts'
 import { parseJson } from '../wire/index.ts'
@@ -30,7 +32,7 @@ export class HttpEndpoint implements AgentConnection {
   #offers = new Map<string, HttpCapability>()
   #calls = 0
   /** Absent when the endpoint takes no messages. */
-  readonly message?: (message: unknown, context: { signal: AbortSignal; caller?: Caller }) => Promise<void>
+  readonly message?: (message: Delivered, context: DeliveryContext) => Promise<void>
 
   constructor({ config, ...init }: HttpEndpointInit) {
     this.#config = config
@@ -107,15 +109,9 @@ export class HttpEndpoint implements AgentConnection {
     const until = this.#until(signal)
     return this.#counted(until, async () => {
       const response = await this.#requests.send(this.#requestFor(offer, input, { caller, signal: until }))
-      const late = new MeshError('TIMEOUT', "the agent's answer takes too long")
-      const timer = setTimeout(() => response.destroy(late), this.#config.timeoutMs)
-      try {
-        if (!isStreamed(response)) return await readAnswer(response)
-        response.destroy()
-        throw new MeshError('AGENT_ERROR', 'the endpoint streams, but its capability does not say so')
-      } finally {
-        clearTimeout(timer)
-      }
+      if (!isStreamed(response)) return this.#inTime(response, readAnswer)
+      response.destroy()
+      throw new MeshError('AGENT_ERROR', 'the endpoint streams, but its capability does not say so')
     })
   }
 
@@ -153,11 +149,7 @@ export class HttpEndpoint implements AgentConnection {
     }
   }
 
-  async #deliver(
-    path: string,
-    message: unknown,
-    { signal, caller }: { signal: AbortSignal; caller?: Caller }
-  ): Promise<void> {
+  async #deliver(path: string, message: Delivered, { signal, caller, reply }: DeliveryContext): Promise<void> {
     const until = this.#until(signal)
     await this.#counted(until, async () => {
       const response = await this.#requests.send({
@@ -166,12 +158,27 @@ export class HttpEndpoint implements AgentConnection {
         body: Buffer.from(JSON.stringify(message)),
         // It may come twice anyway, and has an id of its own.
         isIdempotent: true,
-        headers: caller === undefined ? {} : callerHeaders(caller),
+        headers: {
+          ...callerHeaders(caller),
+          'idempotency-key': message.id,
+          ...(message.trace === undefined ? {} : { traceparent: message.trace })
+        },
         signal: until
       })
-      // What it says beyond yes is of no interest.
-      response.destroy()
+      const answer = await this.#inTime(response, readAnswer)
+      if (message.kind === 'request' && answer !== null) reply(answer)
     })
+  }
+
+  /** Reads an answer for no longer than one may take. */
+  async #inTime<T>(response: IncomingMessage, read: (response: IncomingMessage) => Promise<T>): Promise<T> {
+    const late = new MeshError('TIMEOUT', "the agent's answer takes too long")
+    const timer = setTimeout(() => response.destroy(late), this.#config.timeoutMs)
+    try {
+      return await read(response)
+    } finally {
+      clearTimeout(timer)
+    }
   }
 
   async #counted<T>(signal: AbortSignal, task: () => Promise<T>): Promise<T> {
@@ -199,6 +206,9 @@ export class HttpEndpoint implements AgentConnection {
   }
 }
 
+type Delivered = Pick<Envelope, 'id' | 'kind' | 'trace'>
+type DeliveryContext = Pick<MessageContext, 'signal' | 'caller' | 'reply'>
+
 interface Who {
   readonly caller: Caller
   readonly signal: AbortSignal
@@ -207,7 +217,7 @@ interface Who {
 const ACCEPT = { sse: 'text/event-stream', ndjson: 'application/x-ndjson' } as const
 
 /** Who asks: as the node knows it, never what the caller has shown to be known by. */
-function callerHeaders({ peer, trust }: Caller): Record<string, string> {
+function callerHeaders({ peer, trust }: Pick<Caller, 'peer' | 'trust'>): Record<string, string> {
   return {
     'mesh-caller': peer
       .toWellFormed()

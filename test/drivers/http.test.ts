@@ -369,13 +369,29 @@ it('gives up on a body that does not go on', async () => {
   await expect(collect(readItems(await ask(), 50))).rejects.toThrow(code('TIMEOUT'))
 })
 
-it('delivers messages to the path for them, and has no way to where there is none', async () => {
-  const { connection, seen } = await agent((_, response) => response.writeHead(202).end(), { messages: 'inbox' })
+it('delivers messages to the path for them, and answers requests with what the endpoint says', async () => {
+  const { connection, seen } = await agent(
+    (_, response) => {
+      if (seen.length === 1) response.writeHead(202).end()
+      else json(response, { ok: true })
+    },
+    { messages: 'inbox' }
+  )
+  const { message } = connection as HttpEndpoint
+  const replies: unknown[] = []
   const { caller, signal } = invokeContext()
-  await (connection as HttpEndpoint).message?.({ id: 'm1', text: 'hi' }, { caller, signal })
-  expect(seen).toMatchObject([{ method: 'POST', url: '/inbox', body: '{"id":"m1","text":"hi"}' }])
+  const context = { caller, signal, reply: (body: unknown) => replies.push(body) }
+  const trace = '00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01'
+  for (const kind of ['request', 'message', 'request'] as const) await message?.({ id: 'm1', kind, trace }, context)
+  expect(replies).toEqual([{ ok: true }])
+  expect(seen[0]).toMatchObject({
+    method: 'POST',
+    url: '/inbox',
+    body: JSON.stringify({ id: 'm1', kind: 'request', trace }),
+    headers: { 'idempotency-key': 'm1', traceparent: trace, 'mesh-caller': '12D3KooWTest' }
+  })
   const without = await agent((_, response) => response.end())
-  expect((without.connection as HttpEndpoint).message).toBeUndefined()
+  expect(without.connection.message).toBeUndefined()
 })
 
 it('asks the path for its health, where there is one', async () => {
