@@ -1,4 +1,12 @@
-import type { AgentState, Host, InvokeContext } from './drivers/index.ts'
+import type { Caller } from './auth/index.ts'
+import {
+  type AgentState,
+  DIALLED_IN,
+  type DialledIn,
+  type Host,
+  type InvokeContext,
+  type Visitor
+} from './drivers/index.ts'
 import { MeshError } from './errors.ts'
 import type { MessageHandler } from './messaging/index.ts'
 import type { Policy } from './policy/index.ts'
@@ -41,6 +49,15 @@ export interface AgentInit {
 /** What to change; absent fields stay. */
 export type AgentPatch = Partial<Omit<AgentInit, 'name'>>
 
+/** What an agent that dials in says of itself. */
+export interface RegisterInit {
+  readonly name: string
+  readonly tags?: readonly string[]
+  readonly audience?: AgentDefinition['audience']
+  /** `description`, `version` and `capabilities`, as in the hello of an agent that is dialled; never trusted. */
+  readonly offer: unknown
+}
+
 /** An agent of this node, as its owner sees it. */
 export interface LocalAgent {
   /** `<PeerId>/<name>` */
@@ -65,6 +82,15 @@ export interface Agents {
    * @throws {MeshError} ALREADY_EXISTS, INVALID_ARGUMENT, INVALID_SCHEMA, AGENT_UNAVAILABLE; nothing is kept then
    */
   add(init: AgentInit): Promise<LocalAgent>
+  /**
+   * Makes an agent of what has dialled in at an edge. The name stays that caller's: when it registers it again, the new
+   * connection takes the place of the one before.
+   *
+   * @returns the agent, up
+   * @throws {MeshError} FORBIDDEN when policy doesn't let the caller (`agent.register` on `agent:<name>`), ALREADY_EXISTS
+   *   when the name is somebody else's, BUSY, INVALID_ARGUMENT, INVALID_SCHEMA
+   */
+  register(init: RegisterInit, visitor: Pick<Visitor, 'duplex' | 'idPrefix'>, caller: Caller): Promise<LocalAgent>
   /** @throws {MeshError} NOT_FOUND, INVALID_ARGUMENT, AGENT_UNAVAILABLE; the agent is as before then */
   update(name: string, patch: AgentPatch): Promise<LocalAgent>
   /** Stops it, withdraws its record and its `allow` rule. @throws {MeshError} NOT_FOUND */
@@ -76,11 +102,12 @@ export interface AgentsComponents {
   readonly self: string
   readonly registry: Registry
   readonly host: Host
+  readonly dialledIn: Pick<DialledIn, 'describe' | 'offer'>
   readonly policy: Policy
 }
 
 /** What the owner does with the agents of this node. */
-export function createAgents({ self, registry, host, policy }: AgentsComponents): Agents {
+export function createAgents({ self, registry, host, dialledIn, policy }: AgentsComponents): Agents {
   const local = (definition: AgentDefinition): LocalAgent => {
     const { state, reason } = host.status(definition.name) ?? { state: 'starting' }
     const record = registry.record(definition.name)
@@ -127,6 +154,22 @@ export function createAgents({ self, registry, host, policy }: AgentsComponents)
       }
       return existing(init.name)
     },
+    async register({ name, offer, ...init }, visitor, caller) {
+      const { effect, reason } = policy.decide({ caller, action: 'agent.register', resource: `agent:${name}` })
+      if (effect !== 'allow') throw new MeshError('FORBIDDEN', reason)
+      const known = registry.definition(name)
+      if (known !== undefined && !mayTake(known, caller))
+        throw new MeshError('ALREADY_EXISTS', `there is an agent ${name} already, and it is not yours`)
+      const takeBack = dialledIn.offer(name, { ...visitor, description: dialledIn.describe(offer) })
+      const change = { ...shared(init), config: { by: caller.peer } }
+      try {
+        if (known !== undefined) await host.update(name, change)
+        else await host.add({ name, driver: DIALLED_IN, tags: [], audience: 'public', ...change })
+      } finally {
+        takeBack()
+      }
+      return existing(name)
+    },
     async update(name, patch) {
       const { definition } = existing(name)
       await host.update(definition.name, toChange(patch, definition))
@@ -139,6 +182,13 @@ export function createAgents({ self, registry, host, policy }: AgentsComponents)
       await policy.remove([ruleId(definition.name)])
     }
   }
+}
+
+/** A name that has been registered is the one's who did that; the owner may take each. */
+function mayTake({ driver, config }: AgentDefinition, caller: Caller): boolean {
+  if (driver !== DIALLED_IN) return false
+  const { by } = (config ?? {}) as { by?: string } // As the driver has parsed it.
+  return by === undefined || by === caller.peer || caller.trust === 'owner'
 }
 
 /** The agent's name in `name`, `@name`, `<our PeerId>/name` or `mesh://<our PeerId>/name`. */

@@ -13,9 +13,11 @@ import {
 import { CALL, type Calls, createCalls, resolveTarget } from './calls/index.ts'
 import { createDiscovery, type Discovery, recordsProtocol } from './discovery/index.ts'
 import {
+  createDialledIn,
   createHost,
   createHttpDriver,
   createWebSocketDriver,
+  type DialledIn,
   functionDriver,
   type Host,
   mcpHttpDriver,
@@ -59,6 +61,7 @@ export interface Rooms extends Base, Guards {
   readonly rpc: Rpc
   readonly discovery: Discovery
   readonly host: Host
+  readonly dialledIn: DialledIn
   readonly pairing: Pairing
   readonly grants: Grants
   readonly permissions: Permissions
@@ -130,7 +133,7 @@ export async function openRooms(
   resources.defer(() => calls.stop())
   cutBlocked({ ...guards, ...mesh, ...access, calls })
   const messaging = await openMessaging(home, { ...base, ...guards, ...mesh, ...access }, resources)
-  const agents = createAgents({ self: identity.id, registry: mesh.registry, host: mesh.host, policy: guards.policy })
+  const agents = createAgents({ self: identity.id, ...mesh, ...guards })
   const owner = ownerCaller(identity.id)
   const rooms = { ...base, ...guards, ...mesh, ...access, calls, messaging, agents, owner }
   return { ...rooms, edges: openEdges(home, init.name, rooms) }
@@ -193,7 +196,7 @@ async function openBase(
 }
 
 /** What speaks to peers and agents. */
-type Mesh = Pick<Rooms, 'schemas' | 'registry' | 'network' | 'breaches' | 'rpc' | 'discovery' | 'host'>
+type Mesh = Pick<Rooms, 'schemas' | 'registry' | 'network' | 'breaches' | 'rpc' | 'discovery' | 'host' | 'dialledIn'>
 
 async function openMesh(
   home: Home | undefined,
@@ -222,16 +225,18 @@ async function openMesh(
   })
   const discovery = createDiscovery({ identity, registry, network, rpc, policy, emit, on })
   const dialled = [createHttpDriver({ identity }), createWebSocketDriver({ identity })]
+  const dialledIn = createDialledIn()
+  const builtIn = [functionDriver, moduleDriver, mcpStdioDriver, mcpHttpDriver, ...dialled, dialledIn.driver]
   const host = createHost({
     registry,
-    drivers: [functionDriver, moduleDriver, mcpStdioDriver, mcpHttpDriver, ...dialled, ...(init.drivers ?? [])],
+    drivers: [...builtIn, ...(init.drivers ?? [])],
     peer: identity.id,
     emit,
     announce: (agent) => discovery.announce(agent),
     retract: (agent) => discovery.retract(agent),
     log
   })
-  return { schemas, registry, network, breaches, rpc, discovery, host }
+  return { schemas, registry, network, breaches, rpc, discovery, host, dialledIn }
 }
 
 /** What peers and this node show, ask and grant each other. */
@@ -361,6 +366,8 @@ function countBreaches(log: (text: string) => void): Breaches & { add: (peer: st
 
 /** Protocol name → versions, from the ids of what this node serves. */
 function spokenVersions(): Record<string, string[]> {
-  const ids = [HELLO.id, recordsProtocol.id, CALL.id, MESSAGE.id, PAIR.id, PERMISSION.id].map((id) => id.split('/').slice(2))
+  const ids = [HELLO.id, recordsProtocol.id, CALL.id, MESSAGE.id, PAIR.id, PERMISSION.id].map((id) =>
+    id.split('/').slice(2)
+  )
   return Object.fromEntries(ids.map(([name = '', version = '']) => [name, [version]]))
 }

@@ -7,9 +7,11 @@ export const ACTIONS = [
   'call.forward',
   'node.read',
   'agent.manage',
+  'agent.register',
   'permission.answer',
   'permission.request',
-  'message.send'
+  'message.send',
+  'status.read'
 ] as const
 
 /** Rules in one file; an uncached decision looks at each of them (about 10 ns a rule). */

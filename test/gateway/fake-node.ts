@@ -177,6 +177,7 @@ export function fakeNode(): FakeNode {
         agents.set(init.name, agent)
         return agent
       },
+      register: () => Promise.reject(new MeshError('FORBIDDEN', 'no rule allows it')),
       async update(name, patch) {
         const before = agents.get(name)
         if (before === undefined) throw new MeshError('NOT_FOUND', `no agent ${name}`)
