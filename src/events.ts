@@ -14,6 +14,14 @@ export interface MeshEvents {
   /** A driver lost its agent and tries again; `retryInMs` is unset when it gave up. */
   'agent:down': { agent: string; reason: string; retryInMs?: number }
   'agent:up': { agent: string }
+  /** Calls of a local agent fail more often, or take longer, than they should. */
+  'agent:degraded': { agent: string; reason: string }
+  /** The hours of a local agent are over; `opensAt` is unset when none ever begin. */
+  'agent:sleeping': { agent: string; opensAt?: string }
+  /** A peer doesn't answer any more, or badly, or as it should again. */
+  'peer:down': { peer: string; reason: string }
+  'peer:degraded': { peer: string; reason: string }
+  'peer:up': { peer: string }
   /** A verified capability of another node came into view. */
   'capability:found': { agent: string; capability: CapabilityRef; record: RecordRef }
   /** It changed its version or definition. */

@@ -34,6 +34,10 @@ export interface Host {
   remove(name: string): Promise<AgentDefinition>
   /** Undefined when there is no such agent. */
   status(name: string): AgentStatus | undefined
+  /** Asks an agent whether it is well. @throws {MeshError} NOT_FOUND, AGENT_UNAVAILABLE, and what its driver says is wrong */
+  probe(name: string, options: { signal: AbortSignal }): Promise<void>
+  /** Gives an agent up for lost that doesn't answer any more: it is connected anew. */
+  lose(name: string, reason: string, detail?: string): void
   /**
    * Invokes a capability; the input has passed its schema. Returns what {@link AgentConnection.invoke} does.
    *
@@ -69,7 +73,7 @@ export interface HostComponents {
 export interface HostInit {
   /** Default 60,000. */
   readonly connectTimeoutMs?: number
-  /** How often an agent is asked whether it is well; default 30,000. */
+  /** How often an agent is asked whether it is well; default 30,000; 0 when somebody else does, by {@link Host.probe}. */
   readonly healthIntervalMs?: number
   /** Default 15,000. */
   readonly healthTimeoutMs?: number
@@ -185,6 +189,17 @@ class AgentHost implements Host {
 
   status(name: string): AgentStatus | undefined {
     return this.#agents.get(name)?.status()
+  }
+
+  async probe(name: string, { signal }: { signal: AbortSignal }): Promise<void> {
+    const agent = this.#agents.get(name)
+    if (agent === undefined) throw notFound(name)
+    if (agent.connection === undefined) throw new MeshError('AGENT_UNAVAILABLE', `the agent ${name} is not running`)
+    await agent.connection.health({ signal })
+  }
+
+  lose(name: string, reason: string, detail?: string): void {
+    this.#agents.get(name)?.lose(reason, detail)
   }
 
   invoke(

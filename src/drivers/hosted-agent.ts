@@ -69,6 +69,11 @@ export class HostedAgent {
     return { state: 'down', reason: this.#explain(true) }
   }
 
+  /** Its connection is no good any more, whatever its driver thinks of it. */
+  lose(reason: string, detail?: string): void {
+    if (this.#live !== undefined) this.#lost(this.#live.fate, { reason, detail })
+  }
+
   unavailable(caller: Caller): MeshError {
     const why = this.#state === 'starting' ? 'is starting' : `is down: ${this.#explain(caller.trust === 'owner')}`
     return new MeshError('AGENT_UNAVAILABLE', `the agent ${this.definition.name} ${why}`)
@@ -215,7 +220,8 @@ export class HostedAgent {
     this.#state = 'up'
     this.#retryAt = undefined
     this.#upSince = this.#host.clock()
-    this.#health = setInterval(() => this.#check(live), this.#host.healthIntervalMs).unref()
+    const { healthIntervalMs } = this.#host
+    if (healthIntervalMs > 0) this.#health = setInterval(() => this.#check(live), healthIntervalMs).unref()
     this.#announce()
     if (live.fate.changed) this.#changed(live.fate)
     return record

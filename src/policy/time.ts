@@ -3,6 +3,8 @@ import type { TimeWindow } from './messages.ts'
 const DAYS = ['sun', 'mon', 'tue', 'wed', 'thu', 'fri', 'sat']
 const MINUTE_MS = 60_000
 const DAY_MINUTES = 1_440
+/** Clocks are put forward or back by so much at most. */
+export const MAX_SHIFT_MINUTES = 180
 
 export function isTimeZone(name: string): boolean {
   try {
@@ -67,6 +69,21 @@ export function compileTime(window: TimeWindow, zones: LocalTimes): (nowMs: numb
     const { day, minute } = localTime(nowMs)
     if (from < to) return minute >= from && minute < to && days.has(day)
     return minute >= from ? days.has(day) : minute < to && days.has((day + 6) % 7)
+  }
+}
+
+/**
+ * @returns minutes on the local clock from a moment to the window's beginnings around it and in the eight days after it, in
+ *   their order; a little before it too, as clocks that are put back come by again
+ */
+export function minutesUntil(window: TimeWindow, zones: LocalTimes): (nowMs: number) => readonly number[] {
+  const localTime = zones(window.tz ?? 'UTC')
+  const days = window.days === undefined ? new Set(DAYS.keys()) : readDays(window.days)
+  const from = readClock(window.from ?? '00:00')
+  return (nowMs) => {
+    const { day, minute } = localTime(nowMs)
+    const ahead = Array.from({ length: 10 }, (_, n) => n - 1).filter((n) => days.has((day + n + 7) % 7))
+    return ahead.map((n) => n * DAY_MINUTES + from - minute).filter((minutes) => minutes >= -MAX_SHIFT_MINUTES)
   }
 }
 

@@ -22,3 +22,6 @@ export const MAX_CLOCK_SKEW_MS = 10 * 60_000
 
 /** Agents hosted by one node. */
 export const MAX_AGENTS = 256
+
+/** Windows of one agent: one for each day of the week, and some. */
+export const MAX_WINDOWS = 16

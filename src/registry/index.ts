@@ -12,8 +12,10 @@
  * const matches = matchRecord(record, compileQuery({ kind: 'tool', version: '^1.0.0' }))
  */
 import type { MeshError } from '../errors.ts'
+import type { AvailabilityWindow } from './availability.ts'
 import type { AgentRecord, Capability, CapabilityKind, Query, SignedRecord } from './messages.ts'
 
+export { type Availability, type AvailabilityWindow, compileAvailability } from './availability.ts'
 export * from './constants.ts'
 export type { CheckSchema } from './offer.ts'
 export { compileQuery, matchRecord } from './query.ts'
@@ -31,6 +33,8 @@ export interface AgentDefinition {
   readonly description?: string
   readonly tags: readonly string[]
   readonly audience: AgentRecord['audience']
+  /** When it is there; default always. Outside of it the agent sleeps: it isn't called, and its messages wait. */
+  readonly availability?: readonly AvailabilityWindow[]
 }
 
 /** What a driver says of a connected agent. */

@@ -1,4 +1,5 @@
 import { z } from 'zod'
+import { availability, ownAvailability } from './availability.ts'
 import { MAX_CAPABILITIES, MAX_DESCRIPTION_LENGTH, MAX_NAME_LENGTH, MAX_TAGS } from './constants.ts'
 import { VISIBLE_TEXT } from './text.ts'
 
@@ -73,6 +74,8 @@ export const agentRecord = z.object({
   auth: z.array(z.string().max(32)).max(16),
   /** Protocol name to the versions its node speaks. */
   protocols: z.record(z.string().max(32), z.array(z.string().max(16)).max(16)),
+  /** When the agent is there; absent: always. */
+  availability: availability.optional(),
   capabilities: z.array(capability).max(MAX_CAPABILITIES)
 })
 export type AgentRecord = z.infer<typeof agentRecord>
@@ -84,7 +87,8 @@ export const agentDefinition = z.object({
   config: z.unknown(),
   description: z.string().max(MAX_DESCRIPTION_LENGTH).optional(),
   tags: z.array(tag).max(MAX_TAGS),
-  audience: z.enum(AUDIENCES)
+  audience: z.enum(AUDIENCES),
+  availability: ownAvailability.optional()
 })
 
 /** A record as it travels: the compact JWS, and what it says. */

@@ -57,6 +57,7 @@ export async function makeOffer(
     tags: [...definition.tags],
     auth: [...context.auth],
     protocols: Object.fromEntries(Object.entries(context.protocols).map(([name, versions]) => [name, [...versions]])),
+    ...(definition.availability === undefined ? {} : { availability: [...definition.availability] }),
     capabilities
   }
   return { content, text: canonicalJson(content), refused }

@@ -232,8 +232,12 @@ function checked(definition: unknown): AgentDefinition {
       cause: error
     })
   }
-  const { description, ...others } = data
-  return { ...others, ...(description === undefined ? {} : { description }) }
+  const { description, availability, ...others } = data
+  return {
+    ...others,
+    ...(description === undefined ? {} : { description }),
+    ...(availability === undefined ? {} : { availability })
+  }
 }
 
 function loaded(row: unknown): AgentDefinition {
