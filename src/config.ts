@@ -39,6 +39,20 @@ const settings = z.strictObject({
         .exactOptional()
     })
     .exactOptional(),
+  edge: z
+    .strictObject({
+      listen: z.string().min(1),
+      tls: z
+        .strictObject({
+          certFile: z.string().min(1),
+          keyFile: z.string().min(1),
+          clientCaFile: z.string().min(1).exactOptional()
+        })
+        .exactOptional(),
+      hosts: z.array(z.string().min(1)).exactOptional(),
+      origins: z.array(z.url()).exactOptional()
+    })
+    .optional(),
   approverCommand: z.array(z.string()).min(1).optional(),
   swarmKey: z.string().min(1).optional()
 })
@@ -119,7 +133,7 @@ function parse(text: string, path: string): unknown {
 function invalid(path: string, what: string, cause: unknown): MeshError {
   return new MeshError('INVALID_CONFIG', `${path}:${what}`, {
     cause,
-    hint: 'correct the file, or move it away to start with the defaults; it may have name, listen, bootstrap, lan, auth, approverCommand and swarmKey'
+    hint: 'correct the file, or move it away to start with the defaults; it may have name, listen, bootstrap, lan, auth, edge, approverCommand and swarmKey'
   })
 }
 

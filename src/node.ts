@@ -6,7 +6,7 @@ import { openHome, readSettings } from './config.ts'
 import type { Change, FindOptions, FindResults } from './discovery/index.ts'
 import type { Driver } from './drivers/index.ts'
 import { MeshError } from './errors.ts'
-import type { Edges } from './edges/index.ts'
+import type { Edges, EdgeSettings } from './edges/index.ts'
 import type { MeshEventName, MeshListener } from './events.ts'
 import type { Grants } from './grants/index.ts'
 import type { ApiKeys } from './keys/index.ts'
@@ -162,6 +162,8 @@ export interface NodeInit {
   readonly lan?: boolean
   /** Whose credentials are accepted, beside the keys of connections. */
   readonly auth?: AuthInit
+  /** The HTTP edge that a program opens for the node, as `pryx-mesh start` does; default none. */
+  readonly edge?: EdgeSettings
   /** Answers permission requests in the owner's place. */
   readonly approver?: Approver
   /** A command that does: JSON of the request on stdin, the answer as JSON on stdout. */

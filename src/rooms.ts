@@ -136,7 +136,7 @@ export async function openRooms(
   const agents = createAgents({ self: identity.id, ...mesh, ...guards })
   const owner = ownerCaller(identity.id)
   const rooms = { ...base, ...guards, ...mesh, ...access, calls, messaging, agents, owner }
-  return { ...rooms, edges: openEdges(home, init.name, rooms) }
+  return { ...rooms, edges: openEdges(home, init, rooms) }
 }
 
 async function openMessaging(
@@ -170,7 +170,11 @@ async function openMessaging(
   return messaging
 }
 
-function openEdges(home: Home | undefined, name: string, rooms: Omit<Rooms, 'edges'>): Edges {
+function openEdges(
+  home: Home | undefined,
+  { name, edge }: NodeInit & { readonly name: string },
+  rooms: Omit<Rooms, 'edges'>
+): Edges {
   const self = rooms.identity.id
   return createEdges({
     ...rooms,
@@ -178,7 +182,8 @@ function openEdges(home: Home | undefined, name: string, rooms: Omit<Rooms, 'edg
     owner: { caller: rooms.owner },
     protocols: { call: CALL, permission: PERMISSION, records: recordsProtocol },
     resolve: (target, signal) => resolveTarget(target, { ...rooms, self, name }, () => signal),
-    ...(home && { tokenPath: home.httpToken })
+    ...(home && { tokenPath: home.httpToken }),
+    ...(edge && { settings: edge })
   })
 }
 

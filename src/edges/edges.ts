@@ -20,6 +20,7 @@ export function createEdges(components: EdgesComponents): Edges {
     inTurn(session, options, () => rpc.dispatch(session, protocols[protocol], body, options))
 
   return {
+    settings: components.settings,
     owner,
     ownerToken() {
       token ??= openToken(components.tokenPath)

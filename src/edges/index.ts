@@ -31,7 +31,17 @@ export interface EdgeInvocation extends Invocation {
   readonly stream?: { readonly id: string; readonly after: number }
 }
 
+/** Where the HTTP edge listens, and for whom; gateway/edge.ts says what each means. */
+export interface EdgeSettings {
+  readonly listen: string
+  readonly tls?: { readonly certFile: string; readonly keyFile: string; readonly clientCaFile?: string }
+  readonly hosts?: readonly string[]
+  readonly origins?: readonly string[]
+}
+
 export interface Edges {
+  /** From the configuration; whoever runs the node opens the edge. */
+  readonly settings: EdgeSettings | undefined
   /** The owner, at an edge that has made sure of it. */
   readonly owner: Session
   /** What the owner shows at an edge of this machine: made when it is first asked for, and kept in the home as `http.token`. @throws {MeshError} IO, INVALID_CONFIG */
@@ -68,6 +78,7 @@ export interface Edges {
 export type EdgeProtocol = 'call' | 'permission' | 'records'
 
 export interface EdgesComponents {
+  readonly settings?: EdgeSettings
   readonly owner: Session
   /** This node's PeerId. */
   readonly self: string

@@ -1,5 +1,6 @@
 import { resolve } from 'node:path'
 import { setFlagsFromString } from 'node:v8'
+import type { Edge } from '../../gateway/index.ts'
 import type { Node, NodeInit } from '../../index.ts'
 import type { LanStatus } from '../../network/index.ts'
 import { homeFlag, socketOf } from '../home.ts'
@@ -25,6 +26,10 @@ export const start: Verb = {
         'file with the key of a private mesh (pryx-mesh swarm-key): only nodes that have it connect',
         (file) => resolve(file)
       )
+      .option(
+        '--http <address>',
+        "serve HTTP at this address, such as 127.0.0.1:8645; off this machine it needs edge.tls in config.json"
+      )
       .option('--no-lan', 'neither find nor be found on the local network; listen on loopback only, unless --listen'),
   async run(context, options) {
     try {
@@ -40,7 +45,8 @@ const LINGER_MS = 1_000
 
 async function runNode({ home, json, signal }: Context, options: Record<string, unknown>): Promise<void> {
   const done = progress(() => 'starting')
-  const node = await startNode({ home, ...options, log: note }).finally(done)
+  const { http, ...init } = options
+  const node = await startNode({ home, ...init, log: note }).finally(done)
   // What a library left unhandled, perhaps because of a peer, must not end everybody's node
   process.on('unhandledRejection', (reason) =>
     note(`unhandled: ${reason instanceof Error ? reason.stack : String(reason)}`)
@@ -52,25 +58,38 @@ async function runNode({ home, json, signal }: Context, options: Record<string, 
   signal.addEventListener('abort', () => stopping.resolve(), { once: true })
   try {
     const { openControl } = await import('../../gateway/index.ts')
+    const onDefect = (cause: unknown): void =>
+      note(cause instanceof Error ? (cause.stack ?? cause.message) : String(cause))
+    const edge = await openHttp(node, http, onDefect)
     const control = await openControl({
       node,
       path: socketOf(home),
-      onDefect: (cause) => note(cause instanceof Error ? (cause.stack ?? cause.message) : String(cause)),
+      onDefect,
       onStop: () => {
         stopping.resolve()
         return stopped.promise
       }
     })
     if (signal.aborted) stopping.resolve()
-    else announce(node, { home, json })
+    else announce(node, { home, json, http: edge?.url })
     await stopping.promise
     control.close()
+    await edge?.close()
   } finally {
     await node.stop().then(stopped.resolve, (err) => {
       stopped.reject(err)
       throw err
     })
   }
+}
+
+/** The address of the command line goes before that of the configuration, whose certificate is used all the same. */
+async function openHttp(node: Node, address: unknown, onDefect: (cause: unknown) => void): Promise<Edge | undefined> {
+  const { settings } = node.edges
+  const listen = typeof address === 'string' ? address : settings?.listen
+  if (listen === undefined) return undefined
+  const { openEdge } = await import('../../gateway/index.ts')
+  return openEdge({ node, ...settings, listen, onDefect })
 }
 
 async function startNode(init: NodeInit): Promise<Node> {
@@ -90,10 +109,13 @@ async function startNode(init: NodeInit): Promise<Node> {
   }
 }
 
-function announce(node: Node, { home, json }: { home: string; json: boolean }): void {
+function announce(
+  node: Node,
+  { home, json, http }: { home: string; json: boolean; http: string | undefined }
+): void {
   const { id, did, name, addresses } = node
   if (json) {
-    print(toJson({ ready: true, peerId: id, name, addresses, home }))
+    print(toJson({ ready: true, peerId: id, name, addresses, home, ...(http !== undefined && { http }) }))
     return
   }
   const program = programName()
@@ -104,6 +126,7 @@ function announce(node: Node, { home, json }: { home: string; json: boolean }): 
     ['did', did],
     ['home', home],
     ['addresses', addresses.length === 0 ? 'none' : addresses],
+    ...(http === undefined ? [] : [['HTTP', http] as const]),
     ['LAN', LAN[node.status().lan]]
   ])
   const [address] = addresses.toSorted((one, other) => reach(other) - reach(one))
