@@ -134,7 +134,7 @@ export interface MessageFilter {
 export interface MessageContext {
   readonly message: Envelope
   /** Who wrote it: proven by signature. */
-  readonly caller: Pick<Caller, 'peer' | 'trust' | 'alias'>
+  readonly caller: Caller
   /** Fires at the handler's deadline, HANDLER_TIMEOUT_MS, or when the node stops. */
   readonly signal: AbortSignal
   /** How many attempts there were before. */

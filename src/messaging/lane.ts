@@ -173,9 +173,9 @@ export class Lane {
   async #deliver(batch: readonly Queued[]): Promise<void> {
     try {
       const answer = await this.#components.deliver(this.#components.peer, this.#request(batch))
+      this.problem = undefined
       await this.#components.settle(await this.#judge(batch, answer))
       this.#attempt = 0
-      this.problem = undefined
     } catch (err) {
       this.#backOff(MeshError.from(err))
     }

@@ -66,7 +66,14 @@ class MessageRoom implements Messaging {
   #isStopped = false
 
   constructor(given: MessagingComponents, init: MessagingInit) {
-    const components = { log: () => {}, clock: Date.now, random: Math.random, refusal: () => undefined, onDiskError: () => {}, ...given }
+    const components = {
+      log: () => {},
+      clock: Date.now,
+      random: Math.random,
+      refusal: () => undefined,
+      onDiskError: () => {},
+      ...given
+    }
     this.#components = components
     this.#init = init
     const { identity, store, trust, clock, random, emit, receiver } = components

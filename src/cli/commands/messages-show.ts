@@ -1,0 +1,38 @@
+import type { MessageStory } from '../../index.ts'
+import { print, printFields, json as toJson } from '../output.ts'
+import type { Verb } from '../verb.ts'
+import { readable } from './send.ts'
+
+export const showMessage: Verb = {
+  usage: 'show <id>',
+  summary: 'show a message and what has happened to it',
+  examples: ['messages show 01JD8Q3N5X0000000000000000'],
+  async run({ client, json }, _options, [id = '']) {
+    const story = await client.ask<MessageStory>('GET', `/v1/messages/${encodeURIComponent(id)}`)
+    if (json) return print(toJson(story))
+    printFields([
+      ['id', story.id],
+      ['from', story.from],
+      ['to', story.to],
+      ['kind', story.kind],
+      ['correlation', story.correlationId],
+      ['state', story.state],
+      ['sent', story.sentAt],
+      ['expires', story.expiresAt],
+      ['attempts', story.tries > 0 ? String(story.tries) : undefined],
+      ['why', story.code === undefined && story.reason === undefined ? undefined : why(story)],
+      [
+        'events',
+        story.events.map((event) =>
+          `${event.at}  ${event.what}${event.isSigned ? ' (signed)' : ''} ${why(event)}`.trim()
+        )
+      ],
+      ['reply', story.reply === undefined ? undefined : `${story.reply.outcome}: ${readable(story.reply.body)}`],
+      ['body', story.body === undefined ? undefined : readable(story.body)]
+    ])
+  }
+}
+
+function why({ code, reason }: { readonly code?: string; readonly reason?: string }): string {
+  return [code, reason].filter((part) => part !== undefined).join(': ')
+}

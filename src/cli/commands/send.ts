@@ -1,0 +1,87 @@
+import { MeshError } from '../../errors.ts'
+import type { MessageStory, Sent } from '../../index.ts'
+import { note, plain, print, programName, progress, json as toJson } from '../output.ts'
+import { duration, longDuration, queryString, type Verb } from '../verb.ts'
+
+export const send: Verb = {
+  usage: 'send <target> [text]',
+  summary: 'send a durable message to an agent, or to the owner of a node; - or nothing reads the text from stdin',
+  examples: [
+    'send @owner@laptop "the build is green"',
+    `send @planner --data '{"task":"tidy up"}' --request --wait`,
+    'pryx-mesh send @archive@store - --expires 7d < report.txt'
+  ],
+  options: (command) =>
+    command
+      .option('--data <json>', 'JSON in place of a text')
+      .option('--request', 'expect one reply')
+      .option('--wait', 'wait until it is processed; with --request until the reply, and print it')
+      .option('--timeout <duration>', 'how long to wait', duration)
+      .option('--expires <duration>', 'how long it is tried, up to 30d (default: 24h)', longDuration)
+      .option('--from <agent>', 'the local agent that sends (default: owner)')
+      .option('--correlation <id>', 'an id of your own that goes with it'),
+  async run({ client, json }, options, [target = '', argument]) {
+    const { data, request, wait, timeout, expires, from, correlation } = options
+    const sent = await client.ask<Sent>('POST', '/v1/messages', {
+      target,
+      ...(await contentOf(data as string | undefined, argument)),
+      ...{ from, correlationId: correlation, expectsReply: request, expiresInMs: expires }
+    })
+    if (wait !== true) {
+      if (json) print(toJson(sent))
+      else {
+        print(sent.id)
+        note(`on its way; what becomes of it: ${programName()} messages show ${sent.id}`)
+      }
+      return
+    }
+    const done = progress(() => `waiting for ${target}`)
+    const query = queryString({ until: request === true ? 'reply' : 'processed', timeoutMs: timeout })
+    const story = await client.ask<MessageStory>('GET', `/v1/messages/${sent.id}/wait${query}`).finally(done)
+    if (json) print(toJson(story))
+    else if (story.reply === undefined) print(`${sent.id} processed`)
+    else print(readable(story.reply.body))
+    if (story.reply !== undefined && story.reply.outcome !== 'result') throw failure(story.reply)
+  }
+}
+
+const MAX_STDIN_BYTES = 1_048_576
+
+async function contentOf(
+  data: string | undefined,
+  argument: string | undefined
+): Promise<{ body: unknown; type?: string }> {
+  if (data === undefined)
+    return { body: argument === undefined || argument === '-' ? await stdin() : argument, type: 'text/plain' }
+  try {
+    return { body: JSON.parse(data) }
+  } catch (err) {
+    throw new MeshError('INVALID_ARGUMENT', `--data is not JSON: ${(err as SyntaxError).message}`, {
+      cause: err,
+      hint: `quote it for the shell, such as '{"task":"tidy up"}'`
+    })
+  }
+}
+
+async function stdin(): Promise<string> {
+  const chunks: Buffer[] = []
+  let bytes = 0
+  for await (const chunk of process.stdin as AsyncIterable<Buffer>) {
+    bytes += chunk.length
+    if (bytes > MAX_STDIN_BYTES) throw new MeshError('TOO_LARGE', `the text has more than ${MAX_STDIN_BYTES} bytes`)
+    chunks.push(chunk)
+  }
+  return Buffer.concat(chunks).toString()
+}
+
+/** A text as it is, anything else as JSON. */
+export function readable(body: unknown): string {
+  return typeof body === 'string' ? plain(body) : body === undefined ? '' : toJson(body)
+}
+
+function failure({ outcome, body }: NonNullable<MessageStory['reply']>): MeshError {
+  if (outcome === 'expired') return new MeshError('TIMEOUT', 'no reply came in time')
+  const { code = 'AGENT_ERROR', message = 'the request failed' } = (body ?? {}) as { code?: string; message?: string }
+  const known = MeshError.fromBody({ code: String(code), message: plain(String(message)) })
+  return known.code === 'INTERNAL' ? new MeshError('AGENT_ERROR', known.message) : known
+}
