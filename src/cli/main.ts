@@ -9,18 +9,23 @@ import { call } from './commands/call.ts'
 import { check } from './commands/check.ts'
 import { connect } from './commands/connect.ts'
 import { events } from './commands/events.ts'
+import { deadLetters } from './commands/dead-letters.ts'
 import { find } from './commands/find.ts'
 import { grants } from './commands/grants.ts'
+import { inbox } from './commands/inbox.ts'
 import { invite } from './commands/invite.ts'
 import { join } from './commands/join.ts'
 import { keys } from './commands/keys.ts'
 import { login } from './commands/login.ts'
 import { logins } from './commands/logins.ts'
+import { messages } from './commands/messages.ts'
+import { outbox } from './commands/outbox.ts'
 import { pairs } from './commands/pairs.ts'
 import { peers } from './commands/peers.ts'
 import { permission } from './commands/permission.ts'
 import { pins } from './commands/pins.ts'
 import { policy } from './commands/policy.ts'
+import { send } from './commands/send.ts'
 import { start } from './commands/start.ts'
 import { status } from './commands/status.ts'
 import { stop } from './commands/stop.ts'
@@ -41,6 +46,9 @@ const VERBS = [
   find,
   call,
   check,
+  send,
+  inbox,
+  outbox,
   events,
   invite,
   join,
@@ -50,7 +58,7 @@ const VERBS = [
   block,
   swarmKey
 ]
-const GROUPS = [agents, keys, logins, tokens, trust, policy, approvals, permission, grants, pins, audit]
+const GROUPS = [agents, keys, logins, tokens, trust, policy, approvals, permission, grants, pins, messages, deadLetters, audit]
 
 /** A terminal's Ctrl-C reaches this process twice when npm, which runs it, passes it on too. */
 const SAME_INTERRUPT_MS = 250

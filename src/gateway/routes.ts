@@ -19,6 +19,7 @@ import {
   listQuery,
   parse
 } from './messages.ts'
+import { routeMessages } from './message-routes.ts'
 import { routePairing } from './pair-routes.ts'
 import { routePermissions } from './permission-routes.ts'
 import { routePins } from './pin-routes.ts'
@@ -59,6 +60,7 @@ export function createRoutes({ node, onStop, onDefect, now = Date.now }: Control
   routePermissions(app, scope)
   routeGrants(app, scope)
   routePins(app, scope)
+  routeMessages(app, scope)
   return app
 }
 

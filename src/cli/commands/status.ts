@@ -32,10 +32,20 @@ export const status: Verb = {
         ]
       ],
       ['approvals', node.pendingApprovals > 0 ? `${node.pendingApprovals} wait for your answer` : undefined],
+      ['messages', messagesOf(node.messages)],
       ['refused', refusals(node.refused)]
     ])
     if (node.pendingApprovals > 0) note(`what you are asked: ${programName()} approvals list`)
   }
+}
+
+function messagesOf({ unread, queued, deadLetters }: NodeStatus['messages']): string | undefined {
+  const counts = [
+    ...(unread > 0 ? [`${unread} unread`] : []),
+    ...(queued > 0 ? [`${queued} on their way`] : []),
+    ...(deadLetters > 0 ? [`${deadLetters} that agents could not handle`] : [])
+  ]
+  return counts.length === 0 ? undefined : counts.join(', ')
 }
 
 function refusals(refused: NodeStatus['refused']): string {
