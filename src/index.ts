@@ -13,7 +13,7 @@ export type { AgentInit, AgentPatch, Agents, FunctionCapability, Handler, LocalA
 export type { Binding, Caller, Credential, CredentialMethod, TrustLevel } from './auth/index.ts'
 export type { Change, FindOptions, FindResults, FindSource, FindSummary, Found } from './discovery/index.ts'
 export type { AgentConnection, AgentState, Driver, DriverContext, InvokeContext } from './drivers/index.ts'
-export type { Edges, EdgeSettings } from './edges/index.ts'
+export type { EdgeSettings, Edges } from './edges/index.ts'
 export { ERROR_CODES, type ErrorBody, type ErrorCode, MeshError, type MeshErrorOptions } from './errors.ts'
 export type { MeshEventName, MeshEvents, MeshListener } from './events.ts'
 export type { ApiKeyInfo, ApiKeyInit, ApiKeys, HeldKey } from './keys/index.ts'

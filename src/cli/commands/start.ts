@@ -28,7 +28,7 @@ export const start: Verb = {
       )
       .option(
         '--http <address>',
-        "serve HTTP at this address, such as 127.0.0.1:8645; off this machine it needs edge.tls in config.json"
+        'serve HTTP at this address, such as 127.0.0.1:8645; off this machine it needs edge.tls in config.json'
       )
       .option('--no-lan', 'neither find nor be found on the local network; listen on loopback only, unless --listen'),
   async run(context, options) {
@@ -109,10 +109,7 @@ async function startNode(init: NodeInit): Promise<Node> {
   }
 }
 
-function announce(
-  node: Node,
-  { home, json, http }: { home: string; json: boolean; http: string | undefined }
-): void {
+function announce(node: Node, { home, json, http }: { home: string; json: boolean; http: string | undefined }): void {
   const { id, did, name, addresses } = node
   if (json) {
     print(toJson({ ready: true, peerId: id, name, addresses, home, ...(http !== undefined && { http }) }))
