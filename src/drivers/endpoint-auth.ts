@@ -24,7 +24,7 @@ export interface EndpointComponents {
 }
 
 /** A request that is about to be sent. */
-export interface OutgoingRequest {
+interface OutgoingRequest {
   readonly method: string
   readonly url: URL
   readonly body?: Uint8Array | undefined

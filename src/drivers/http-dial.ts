@@ -13,7 +13,7 @@ export interface DiallerInit {
   readonly tls?: { readonly cert?: string; readonly key?: string; readonly ca?: string }
 }
 
-export interface DialRequest {
+interface DialRequest {
   readonly method: string
   readonly url: URL
   readonly body?: Uint8Array | undefined

@@ -68,10 +68,15 @@ export class HttpEndpoint implements AgentConnection {
 
   async health({ signal }: { signal: AbortSignal }): Promise<void> {
     const { health, url } = this.#config
-    const response = await this.#requests.ask({
+    const request = {
       method: health === undefined ? 'HEAD' : 'GET',
       url: urlOf(url, health ?? ''),
       signal: this.#until(signal)
+    }
+    const response = await this.#requests.ask(request).catch((err: unknown) => {
+      // An unused connection may be closed just when it is used again: that says nothing about the endpoint.
+      if (err instanceof MeshError && err.code === 'CONNECTION_LOST') return this.#requests.ask(request)
+      throw err
     })
     const { statusCode = 0 } = response
     response.destroy()

@@ -42,7 +42,8 @@ async function connect(
   const reach = reachOf(url, allowPrivate)
   checkUrl(url, reach)
   const access = await openEndpointAuth(auth, reach, components)
-  const headers = await access.headers({ method: 'GET', url }, { signal })
+  // A token is needed for the opening only.
+  const headers = await access.headers({ method: 'GET', url }, { signal }).finally(() => access.close())
   const options = {
     headers,
     ...access.tls,

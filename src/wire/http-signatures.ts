@@ -29,7 +29,7 @@ export interface SignRequestInit extends HttpSignatureKey {
   readonly created: number
   /** Never used before with this key. */
   readonly nonce: string
-  /** Default {@link signedComponents}. */
+  /** Default: what must be signed at least. */
   readonly components?: readonly string[]
 }
 
@@ -50,7 +50,7 @@ export interface VerifyRequestInit {
 }
 
 /** What has to be signed of a request, at least. */
-export function signedComponents({ body }: Pick<HttpRequest, 'body'>): readonly string[] {
+function signedComponents({ body }: Pick<HttpRequest, 'body'>): readonly string[] {
   const always = ['@method', '@authority', '@path', '@query']
   return body === undefined || body.length === 0 ? always : [...always, 'content-digest']
 }

@@ -230,6 +230,21 @@ it('is unavailable when nobody listens, and when the endpoint goes away', async 
   )
 })
 
+it('is well although a connection was closed just when it was asked', async () => {
+  let breaks = 1
+  const { connection } = await agent(
+    (_, response) => {
+      breaks -= 1
+      if (breaks === 0) response.destroy()
+      else response.end()
+    },
+    { health: 'healthz' }
+  )
+  breaks = 1
+  await connection.health({ signal: AbortSignal.timeout(5_000) })
+  expect(breaks).toBe(-1)
+})
+
 it('loses the call whose connection breaks', async () => {
   const { call, seen } = await agent((_, response) => response.destroy())
   await expect(call('do')).rejects.toThrow(code('CONNECTION_LOST'))
