@@ -10,7 +10,7 @@ import {
 import { MeshError } from './errors.ts'
 import type { MessageHandler } from './messaging/index.ts'
 import type { Policy } from './policy/index.ts'
-import type { AgentDefinition, CapabilityDefinition, Registry } from './registry/index.ts'
+import type { AgentDefinition, AvailabilityWindow, CapabilityDefinition, Registry } from './registry/index.ts'
 import { compileQuery, matchRecord } from './registry/index.ts'
 import type { CapabilityKind, Query, SignedRecord } from './registry/messages.ts'
 
@@ -35,6 +35,8 @@ export interface AgentInit {
   readonly tags?: readonly string[]
   /** Who may see the record: everybody (default), or paired peers only. */
   readonly audience?: AgentDefinition['audience']
+  /** When it is there; default always. Of a change, none: always again. */
+  readonly availability?: readonly AvailabilityWindow[]
   /** Who may call it, anybody or these PeerIds: writes a policy rule. Default nobody but the owner. */
   readonly allow?: 'any' | readonly string[]
   /** Functions of this process; then `driver` is `function`. */
@@ -250,11 +252,13 @@ function source({
 function shared({
   description,
   tags,
-  audience
-}: AgentPatch): Partial<Pick<AgentDefinition, 'description' | 'tags' | 'audience'>> {
+  audience,
+  availability
+}: AgentPatch): Partial<Pick<AgentDefinition, 'description' | 'tags' | 'audience' | 'availability'>> {
   return {
     ...(description === undefined ? {} : { description }),
     ...(tags === undefined ? {} : { tags }),
-    ...(audience === undefined ? {} : { audience })
+    ...(audience === undefined ? {} : { audience }),
+    ...(availability === undefined ? {} : { availability })
   }
 }

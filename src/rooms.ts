@@ -28,6 +28,7 @@ import { answersMigrations, createEdges, type Edges } from './edges/index.ts'
 import { createEvents, type Events } from './events.ts'
 import { createGrants, type Grants, grantsMigrations } from './grants/index.ts'
 import { type Guards, openGuards } from './guards.ts'
+import { createHealth, type Health, STATUS } from './health/index.ts'
 import type { Home } from './home.ts'
 import { createIdentity, type Identity, loadIdentity } from './identity/index.ts'
 import { keysMigrations } from './keys/index.ts'
@@ -61,6 +62,7 @@ export interface Rooms extends Base, Guards {
   readonly rpc: Rpc
   readonly discovery: Discovery
   readonly host: Host
+  readonly health: Health
   readonly dialledIn: DialledIn
   readonly pairing: Pairing
   readonly grants: Grants
@@ -131,6 +133,7 @@ export async function openRooms(
   // The last goes first: records are withdrawn while there is a network to tell it to
   for (const room of [mesh.network, mesh.host, mesh.rpc, mesh.discovery]) resources.defer(() => room.stop())
   resources.defer(() => calls.stop())
+  resources.defer(() => mesh.health.stop())
   cutBlocked({ ...guards, ...mesh, ...access, calls })
   const messaging = await openMessaging(home, { ...base, ...guards, ...mesh, ...access }, resources)
   const agents = createAgents({ self: identity.id, ...mesh, ...guards })
@@ -201,7 +204,10 @@ async function openBase(
 }
 
 /** What speaks to peers and agents. */
-type Mesh = Pick<Rooms, 'schemas' | 'registry' | 'network' | 'breaches' | 'rpc' | 'discovery' | 'host' | 'dialledIn'>
+type Mesh = Pick<
+  Rooms,
+  'schemas' | 'registry' | 'network' | 'breaches' | 'rpc' | 'discovery' | 'host' | 'health' | 'dialledIn'
+>
 
 async function openMesh(
   home: Home | undefined,
@@ -228,20 +234,39 @@ async function openMesh(
     },
     onDefect: (err, protocol) => log(`${protocol}: ${err instanceof Error ? (err.stack ?? err.message) : String(err)}`)
   })
-  const discovery = createDiscovery({ identity, registry, network, rpc, policy, emit, on })
+  const shared = { identity, registry, network, rpc, policy, emit, on }
+  const discovery = createDiscovery({ ...shared, healthOf: (agent) => health.stateOf(agent) })
   const dialled = [createHttpDriver({ identity }), createWebSocketDriver({ identity })]
   const dialledIn = createDialledIn()
   const builtIn = [functionDriver, moduleDriver, mcpStdioDriver, mcpHttpDriver, ...dialled, dialledIn.driver]
-  const host = createHost({
-    registry,
-    drivers: [...builtIn, ...(init.drivers ?? [])],
-    peer: identity.id,
-    emit,
-    announce: (agent) => discovery.announce(agent),
-    retract: (agent) => discovery.retract(agent),
-    log
+  const announce = (agent: string): Promise<void> => discovery.announce(agent)
+  const health = createHealth({
+    ...shared,
+    self: identity.id,
+    version: VERSION,
+    announce,
+    host: {
+      status: (agent) => host.status(agent),
+      probe: (agent, options) => host.probe(agent, options),
+      lose: (agent, reason, detail) => host.lose(agent, reason, detail)
+    }
   })
-  return { schemas, registry, network, breaches, rpc, discovery, host, dialledIn }
+  const host = createHost(
+    {
+      registry,
+      drivers: [...builtIn, ...(init.drivers ?? [])],
+      peer: identity.id,
+      emit: health.relay,
+      announce: async (agent) => {
+        if (health.mayAnnounce(agent)) await announce(agent)
+      },
+      retract: (agent) => discovery.retract(agent),
+      log
+    },
+    // Agents are asked by the health room
+    { healthIntervalMs: 0 }
+  )
+  return { schemas, registry, network, breaches, rpc, discovery, host, health, dialledIn }
 }
 
 /** What peers and this node show, ask and grant each other. */
@@ -371,7 +396,7 @@ function countBreaches(log: (text: string) => void): Breaches & { add: (peer: st
 
 /** Protocol name → versions, from the ids of what this node serves. */
 function spokenVersions(): Record<string, string[]> {
-  const ids = [HELLO.id, recordsProtocol.id, CALL.id, MESSAGE.id, PAIR.id, PERMISSION.id].map((id) =>
+  const ids = [HELLO.id, recordsProtocol.id, CALL.id, MESSAGE.id, PAIR.id, PERMISSION.id, STATUS.id].map((id) =>
     id.split('/').slice(2)
   )
   return Object.fromEntries(ids.map(([name = '', version = '']) => [name, [version]]))

@@ -13,6 +13,7 @@ import type { Caller, Hello, Presenter } from '../auth/index.ts'
 import type { Discovery } from '../discovery/index.ts'
 import type { Host } from '../drivers/index.ts'
 import type { Emit } from '../events.ts'
+import type { Health } from '../health/index.ts'
 import type { AskCheck, Permissions } from '../permissions/index.ts'
 import type { Policy } from '../policy/index.ts'
 import type { Registry } from '../registry/index.ts'
@@ -55,6 +56,8 @@ export interface CallsComponents {
   /** Where schemas are checked that could take long. */
   readonly schemas: ValidationPool
   readonly emit: Emit
+  /** Is told how calls go, and knows who sleeps; default nobody. */
+  readonly health?: Pick<Health, 'calls' | 'asleepUntil'>
   /** What this node says of itself in a hello, by which it asks peers what they know. */
   readonly describe: () => Hello
 }
@@ -79,7 +82,7 @@ export interface Calls {
   /** Ends what a peer has running here: it was blocked. */
   dropPeer(peer: string): void
   /** Ends the streams of callers. */
-  stop(): Promise<void>
+  stop(): void
   /**
    * Calls a capability, here or at a peer; items of one that streams come as an array.
    *

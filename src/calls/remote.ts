@@ -17,7 +17,7 @@ export interface Remote {
 }
 
 export function createRemote(components: CallsComponents, init: CallsInit): Remote {
-  const { rpc, presenter, permissions, trust, describe } = components
+  const { rpc, presenter, permissions, trust, describe, health } = components
   const checksFor = createRemoteChecks(components)
 
   const call = async (target: AgentAddress, body: CallRequest, options: RequestOptions): Promise<unknown> => {
@@ -27,15 +27,19 @@ export function createRemote(components: CallsComponents, init: CallsInit): Remo
     if (pending !== undefined) await pending
     const unready = prepare(target.peer)
     if (unready !== undefined) await unready
-    const result = await ask(target.peer, body, options)
+    const result = await ask(target, body, options)
     await judge(target.peer, () => checkResult(checks, result))
     return result
   }
 
-  const ask = async (peer: string, body: CallRequest, options: RequestOptions): Promise<unknown> => {
+  const ask = async ({ peer, agent }: AgentAddress, body: CallRequest, options: RequestOptions): Promise<unknown> => {
+    const begun = health?.calls.begin() ?? 0
     try {
-      return await rpc.request(peer, CALL, body, options)
+      const result = await rpc.request(peer, CALL, body, options)
+      health?.calls.called(peer, agent, begun)
+      return result
     } catch (err) {
+      health?.calls.called(peer, agent, begun, err)
       permissions.expect(peer, err)
       throw err
     }

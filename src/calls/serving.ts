@@ -14,7 +14,7 @@ import type { Replays } from './replays.ts'
 
 type ServingComponents = Pick<
   CallsComponents,
-  'registry' | 'host' | 'policy' | 'permissions' | 'trust' | 'schemas' | 'emit'
+  'registry' | 'host' | 'policy' | 'permissions' | 'trust' | 'schemas' | 'emit' | 'health'
 >
 
 /** A request as policy is asked about it, with its input. */
@@ -115,11 +115,12 @@ function createRefusal({ policy, emit }: ServingComponents): Refuse {
 type Admit = (decision: Decision, route: Route, request: Asked) => Promise<Admission>
 
 /** Asks whoever policy doesn't speak for, and takes the call from the limits. @returns what is to be settled */
-function createAdmit({ host, policy, permissions }: ServingComponents, refuse: Refuse): Admit {
+function createAdmit(components: ServingComponents, refuse: Refuse): Admit {
+  const { policy, permissions } = components
   return async (decision, route, request) => {
     const { caller, session, input } = request
     const { agent, action, resource, capability } = route
-    if (decision.effect === 'ask') targetOf(host, route, caller)
+    if (decision.effect === 'ask') targetOf(components, route, caller)
     const question = { caller, session, action, resource, agent, input }
     const use =
       decision.effect === 'allow'
@@ -142,24 +143,44 @@ function createAdmit({ host, policy, permissions }: ServingComponents, refuse: R
 
 type Perform = (route: Route, request: Asked, context: RequestContext) => unknown
 
-function createPerform({ host, schemas, trust }: ServingComponents): Perform {
+function createPerform(components: ServingComponents): Perform {
+  const { host, schemas, trust, health } = components
   const checksOf = createChecks(schemas)
 
-  /** A call that came to its end speaks for its caller. */
-  const noted = (caller: Caller, result: unknown): unknown => {
-    if (caller.trust === 'owner') return result
-    if (result instanceof Promise) return result.then((value: unknown) => noted(caller, value))
-    trust.note(caller.peer, 'call:completed')
+  /** A call that came to its end speaks for its agent and its caller. */
+  const noted = (agent: string, caller: Caller, entered: number, result: unknown): unknown => {
+    if (result instanceof Promise) {
+      return result.then(
+        (value: unknown) => noted(agent, caller, entered, value),
+        (err: unknown) => failed(agent, entered, err)
+      )
+    }
+    health?.calls.served(agent, entered)
+    if (caller.trust !== 'owner') trust.note(caller.peer, 'call:completed')
     return result
   }
 
+  const failed = (agent: string, entered: number, err: unknown): never => {
+    health?.calls.served(agent, entered, err)
+    throw err
+  }
+
   return (route, { caller, input }, context) => {
-    const capability = targetOf(host, route, caller)
+    const { agent } = route
+    const capability = targetOf(components, route, caller)
+    const invoke = (checks: Checks): unknown => {
+      const entered = health?.calls.enter() ?? 0
+      let result: unknown
+      try {
+        result = checkOutput(checks, host.invoke(agent, capability, input, context))
+      } catch (err) {
+        failed(agent, entered, err)
+      }
+      return noted(agent, caller, entered, result)
+    }
     const run = (checks: Checks): unknown => {
-      const invoke = (): unknown =>
-        noted(caller, checkOutput(checks, host.invoke(route.agent, capability, input, context)))
       const pending = checkInput(checks, input)
-      return pending === undefined ? invoke() : pending.then(invoke)
+      return pending === undefined ? invoke(checks) : pending.then(() => invoke(checks))
     }
     if (route.checks === NO_CHECKS) {
       route.checks = checksOf(capability).then((checks) => {
@@ -171,7 +192,9 @@ function createPerform({ host, schemas, trust }: ServingComponents): Perform {
   }
 }
 
-function targetOf(host: ServingComponents['host'], { capability, agent }: Route, caller: Caller): Capability {
+function targetOf({ host, health }: ServingComponents, { capability, agent }: Route, caller: Caller): Capability {
+  const opensAt = health?.asleepUntil(agent)
+  if (opensAt !== undefined) throw asleep(agent, opensAt)
   if (!(capability instanceof MeshError)) return capability
   const status = host.status(agent)
   if (status === undefined || status.state === 'up') throw capability
@@ -248,4 +271,11 @@ function makeRoute(request: CallRequest, registry: ServingComponents['registry']
 /** Of the capability and its agent. */
 function tagsOf({ tags }: Capability, signed: SignedRecord | undefined): readonly string[] {
   return [...tags, ...(signed?.record.tags ?? [])]
+}
+
+function asleep(agent: string, opensAtMs: number): MeshError {
+  if (!Number.isFinite(opensAtMs))
+    return new MeshError('AGENT_UNAVAILABLE', `agent ${agent} keeps hours that never begin`)
+  const opensAt = new Date(opensAtMs).toISOString()
+  return new MeshError('AGENT_UNAVAILABLE', `agent ${agent} is asleep until ${opensAt}`, { data: { opensAt } })
 }

@@ -24,6 +24,11 @@ export function addAgentOptions(command: Command): Command {
         'paired'
       ] satisfies readonly (typeof AUDIENCES)[number][])
     )
+    .option(
+      '--available <hours>',
+      "when it is there, as 'mon-fri 08:00-18:00 Europe/Berlin', or always; repeat for more",
+      repeated
+    )
     .option('--allow <who>', 'who may call it besides you: any, or a PeerId; repeat for more', repeated)
 }
 
@@ -37,6 +42,7 @@ export interface AgentFlags {
   description?: string
   tag?: readonly string[]
   audience?: (typeof AUDIENCES)[number]
+  available?: readonly string[]
   allow?: readonly string[]
 }
 
@@ -46,15 +52,36 @@ export interface AgentFlags {
  * @throws {MeshError} INVALID_ARGUMENT when they name more than one source
  */
 export function patchOf(flags: AgentFlags): AgentPatch {
-  const { description, tag, audience, allow } = flags
+  const { description, tag, audience, available, allow } = flags
   return {
     ...sourceOf(flags),
     ...(description === undefined ? {} : { description }),
     ...(tag === undefined ? {} : { tags: tag }),
     ...(audience === undefined ? {} : { audience }),
+    ...(available === undefined ? {} : { availability: available.flatMap(hoursOf) }),
     ...(allow === undefined ? {} : { allow: allow.includes('any') ? 'any' : allow.filter((who) => who !== 'none') })
   }
 }
+
+/** What the hours are is for the node to judge; here they are taken apart. */
+function hoursOf(text: string): NonNullable<AgentPatch['availability']> {
+  if (text === 'always') return []
+  const [, days, from, to, zone] = HOURS.exec(text.trim()) ?? []
+  if (days === undefined && from === undefined)
+    throw new MeshError('INVALID_ARGUMENT', `${JSON.stringify(text.slice(0, 80))} are no hours`, {
+      hint: "write them as 'mon-fri 08:00-18:00 Europe/Berlin', 'sat,sun' or '22:00-06:00'"
+    })
+  return [
+    {
+      ...(days === undefined ? {} : { days }),
+      ...(from === undefined ? {} : { from }),
+      ...(to === undefined || to === '24:00' ? {} : { to }),
+      ...(zone === undefined ? {} : { zone })
+    }
+  ]
+}
+
+const HOURS = /^(?:([a-z]{3}[a-z,-]*))?(?:(?:^|\s+)(\d\d:\d\d)-(\d\d:\d\d))?(?:\s+([A-Z]\S*))?$/
 
 function sourceOf({ mcpStdio, mcp, module, driver, config }: AgentFlags): Pick<AgentInit, 'driver' | 'config'> {
   if ((driver === undefined) !== (config === undefined))

@@ -8,10 +8,11 @@ import { block } from './commands/block.ts'
 import { call } from './commands/call.ts'
 import { check } from './commands/check.ts'
 import { connect } from './commands/connect.ts'
-import { events } from './commands/events.ts'
 import { deadLetters } from './commands/dead-letters.ts'
+import { events } from './commands/events.ts'
 import { find } from './commands/find.ts'
 import { grants } from './commands/grants.ts'
+import { health } from './commands/health.ts'
 import { inbox } from './commands/inbox.ts'
 import { invite } from './commands/invite.ts'
 import { join } from './commands/join.ts'
@@ -50,6 +51,7 @@ const VERBS = [
   inbox,
   outbox,
   events,
+  health,
   invite,
   join,
   pairs,
@@ -58,7 +60,21 @@ const VERBS = [
   block,
   swarmKey
 ]
-const GROUPS = [agents, keys, logins, tokens, trust, policy, approvals, permission, grants, pins, messages, deadLetters, audit]
+const GROUPS = [
+  agents,
+  keys,
+  logins,
+  tokens,
+  trust,
+  policy,
+  approvals,
+  permission,
+  grants,
+  pins,
+  messages,
+  deadLetters,
+  audit
+]
 
 /** A terminal's Ctrl-C reaches this process twice when npm, which runs it, passes it on too. */
 const SAME_INTERRUPT_MS = 250

@@ -198,6 +198,7 @@ export class MeshDiscovery implements Discovery {
       cache: this.#cache,
       hints: this.#hints,
       peers: this.#peers,
+      healthOf: this.#components.healthOf ?? (() => 'unknown' as const),
       now: this.#now,
       settleMs: () => this.#startedAt + this.#settleMs - this.#now(),
       isYoung: () =>

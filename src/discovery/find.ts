@@ -2,6 +2,7 @@ import { setImmediate } from 'node:timers/promises'
 import { pushable } from 'it-pushable'
 import type { CID } from 'multiformats/cid'
 import { MeshError } from '../errors.ts'
+import type { HealthState } from '../health/index.ts'
 import type { Network } from '../network/index.ts'
 import type { Query, SignedRecord } from '../registry/messages.ts'
 import { keyOf, type Match, peerOf, type RecordCache } from './cache.ts'
@@ -23,6 +24,8 @@ export interface FindComponents {
   readonly cache: RecordCache
   readonly hints: Hints
   readonly peers: Peers
+  /** How an agent is, by its id. */
+  readonly healthOf: (agentId: string) => HealthState
   readonly now: () => number
   /** Milliseconds to wait yet for the first peers of a young node. */
   readonly settleMs: () => number
@@ -57,6 +60,9 @@ export function find(components: FindComponents, options: FindOptions): FindResu
   }
   return { [Symbol.asyncIterator]: results, summary: ended.promise }
 }
+
+/** How agents are that are named after all others, in this order. */
+const LAST: readonly HealthState[] = ['degraded', 'sleeping', 'down']
 
 /** Cached records looked at between two turns of the loop: a millisecond's work when words are looked for. */
 const SLICE = 256
@@ -154,23 +160,28 @@ class Search {
   }
 
   async #fromCache(): Promise<void> {
-    const { cache, local } = this.#components
-    for (const signed of local.all()) this.#yield(signed, 'cache')
+    const { cache, healthOf, local } = this.#components
+    // Agents of this node that are down aren't in there; what isn't well or asleep comes after all that is
+    const last = new Map(LAST.map((state) => [state, [] as SignedRecord[]]))
+    const isLast = (signed: SignedRecord) => last.get(healthOf(signed.record.id))?.push(signed) !== undefined
+    for (const signed of local.all()) if (!isLast(signed)) this.#yield(signed, 'cache')
     const candidates = Iterator.from(cache.candidates(this.#query))
     for (let slice = take(candidates); slice.length > 0 && !this.#ended.signal.aborted; slice = take(candidates)) {
-      this.#fromSlice(slice.filter(({ record }) => this.#match(record).length > 0))
+      this.#fromSlice(slice.filter((signed) => this.#match(signed.record).length > 0 && !isLast(signed)))
       await setImmediate()
     }
+    for (const records of last.values()) this.#fromSlice(records)
   }
 
   /** Yields connected peers' records first, then the newest; asks owners for what may be out of date. */
   #fromSlice(slice: SignedRecord[]): void {
     const { cache, hints, now, peers } = this.#components
-    const isConnected = ({ record }: SignedRecord) => peers.isConnected(peerOf(record.id))
-    slice.sort((a, b) => Number(isConnected(b)) - Number(isConnected(a)) || b.record.seq - a.record.seq)
+    const isNear = ({ record: { id } }: SignedRecord) =>
+      peerOf(id) === this.#components.peer || peers.isConnected(peerOf(id))
+    slice.sort((a, b) => Number(isNear(b)) - Number(isNear(a)) || b.record.seq - a.record.seq)
     for (const signed of slice) {
       const { id, seq } = signed.record
-      const isTrusted = isConnected(signed) || now() - (cache.verifiedAt(id) ?? 0) < TRUSTED_MS
+      const isTrusted = isNear(signed) || now() - (cache.verifiedAt(id) ?? 0) < TRUSTED_MS
       if (hints.isReplaced(id, seq)) this.#ask(peerOf(id), 'topic')
       else if (isTrusted) this.#yield(signed, 'cache')
       else this.#ask(peerOf(id), 'cache')

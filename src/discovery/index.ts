@@ -15,6 +15,7 @@
  * const { complete } = await results.summary
  */
 import type { Emit, MeshEventName, MeshEvents } from '../events.ts'
+import type { HealthState } from '../health/index.ts'
 import type { Identity } from '../identity/index.ts'
 import type { Network } from '../network/index.ts'
 import type { Policy } from '../policy/index.ts'
@@ -97,6 +98,8 @@ export interface DiscoveryComponents {
   /** Decides `record.read` on `agent:<name>` for each caller; without it the audience alone decides. */
   readonly policy?: Policy
   readonly emit: Emit
+  /** How an agent is, by its id, for the order of results; default nobody knows. */
+  readonly healthOf?: (agentId: string) => HealthState
   /** Tells of `peer:join` and `peer:leave`. @returns how to stop listening */
   readonly on: <K extends MeshEventName>(event: K, listener: (detail: MeshEvents[K]) => void) => () => void
   /** Milliseconds since the epoch; default `Date.now`. */

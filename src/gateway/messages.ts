@@ -61,11 +61,19 @@ const kind = z.enum(['tool', 'skill', 'model'] satisfies readonly CapabilityKind
 const audience = z.enum(['public', 'paired'] satisfies readonly AgentDefinition['audience'][])
 const timeoutMs = z.coerce.number().int().min(1).max(MAX_TIMEOUT_MS)
 
+const availabilityWindow = z.strictObject({
+  days: z.string().exactOptional(),
+  from: z.string().exactOptional(),
+  to: z.string().exactOptional(),
+  zone: z.string().exactOptional()
+})
+
 // What names, tags, ranges and configurations may be is checked by the node, for the library's users too
 const agentFields = z.strictObject({
   description: z.string().optional(),
   tags: z.array(z.string()).optional(),
   audience: audience.optional(),
+  availability: z.array(availabilityWindow).optional(),
   allow: z.union([z.literal('any'), z.array(z.string())]).optional(),
   driver: z.string().optional(),
   config: z.unknown().optional()

@@ -5,9 +5,11 @@ import { routeCheck } from './check-routes.ts'
 import { DEFAULT_CALL_TIMEOUT_MS } from './constants.ts'
 import type { ControlInit } from './control.ts'
 import { routeGrants } from './grant-routes.ts'
+import { routeHealth } from './health-routes.ts'
 import { type App, body, fail, queryOf, type Scope } from './http.ts'
 import { routeKeys } from './key-routes.ts'
 import { routeLogins } from './login-routes.ts'
+import { routeMessages } from './message-routes.ts'
 import {
   agentAddBody,
   agentPatchBody,
@@ -19,7 +21,6 @@ import {
   listQuery,
   parse
 } from './messages.ts'
-import { routeMessages } from './message-routes.ts'
 import { routePairing } from './pair-routes.ts'
 import { routePermissions } from './permission-routes.ts'
 import { routePins } from './pin-routes.ts'
@@ -60,6 +61,7 @@ export function createRoutes({ node, onStop, onDefect, now = Date.now }: Control
   routePermissions(app, scope)
   routeGrants(app, scope)
   routePins(app, scope)
+  routeHealth(app, scope)
   routeMessages(app, scope)
   return app
 }

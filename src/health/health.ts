@@ -17,6 +17,8 @@ export function createHealth(components: HealthComponents): Health {
 class NodeHealth implements Health {
   readonly calls: CallNotes
   readonly relay: Emit
+  readonly asleepUntil: Health['asleepUntil']
+  readonly mayAnnounce: Health['mayAnnounce']
   readonly #components: HealthComponents
   readonly #now: () => number
   readonly #prober: Prober
@@ -40,6 +42,8 @@ class NodeHealth implements Health {
     this.#agents = createLocalAgents({ ...components, surroundings, onChange })
     this.#peers = createPeers({ ...components, surroundings, onChange })
     this.calls = this.#notes()
+    this.asleepUntil = (agent) => this.#agents.asleepUntil(agent)
+    this.mayAnnounce = (agent) => this.#agents.mayAnnounce(agent)
     this.relay = (event, detail) => {
       if (event === 'agent:down')
         this.#agents.lost(detail as Parameters<LocalAgents['lost']>[0]) // By its name
@@ -109,14 +113,6 @@ class NodeHealth implements Health {
     )
     if (success) return data
     throw new MeshError('INVALID_MESSAGE', `${peer} gives no status that makes sense`)
-  }
-
-  asleepUntil(agent: string): number | undefined {
-    return this.#agents.asleepUntil(agent)
-  }
-
-  mayAnnounce(agent: string): boolean {
-    return this.#agents.mayAnnounce(agent)
   }
 
   #notes(): CallNotes {

@@ -72,9 +72,9 @@ export interface Health {
   /** Takes note of calls. */
   readonly calls: CallNotes
   /** When a sleeping local agent wakes, milliseconds since 1970, `Infinity` for never; undefined when it is awake. */
-  asleepUntil(agent: string): number | undefined
+  readonly asleepUntil: (agent: string) => number | undefined
   /** False while an agent has to show first that it stays up: then it isn't announced. */
-  mayAnnounce(agent: string): boolean
+  readonly mayAnnounce: (agent: string) => boolean
   /** Passes on what happens, except that an agent which came back is told of once it may be announced. */
   readonly relay: Emit
 }

@@ -72,8 +72,8 @@ class WatchedAgents implements LocalAgents {
     if (subject.state === 'unknown') subject.settle(this.#components.surroundings.now())
     const now = this.#components.surroundings.clock()
     const opensAt = this.asleepUntil(name)
-    const { windows } = this.#hours(name) ?? {}
-    const availability = windows && {
+    const { windows = [] } = this.#hours(name) ?? {}
+    const availability = windows.length > 0 && {
       windows,
       isOpen: opensAt === undefined,
       ...(opensAt === undefined || opensAt === Number.POSITIVE_INFINITY || opensAt < now
@@ -217,7 +217,8 @@ class WatchedAgents implements LocalAgents {
 }
 
 function hoursOf(windows: readonly AvailabilityWindow[] | undefined): Hours {
-  return { windows, compiled: windows && compileAvailability(windows), opensAt: Number.NEGATIVE_INFINITY }
+  const isKept = windows !== undefined && windows.length > 0
+  return { windows, compiled: isKept ? compileAvailability(windows) : undefined, opensAt: Number.NEGATIVE_INFINITY }
 }
 
 function wakes(opensAt: number): string {

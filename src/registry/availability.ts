@@ -32,7 +32,7 @@ const window = z
 
 export const availability = z.array(window).min(1).max(MAX_WINDOWS)
 
-/** What an owner may say: in zones that this node knows. */
+/** What an owner may say: in zones that this node knows; none: always. */
 export const ownAvailability = z
   .array(
     window.refine(({ zone = 'UTC' }) => isTimeZone(zone), {
@@ -40,7 +40,6 @@ export const ownAvailability = z
       error: 'must be a time zone such as Europe/Berlin'
     })
   )
-  .min(1)
   .max(MAX_WINDOWS)
 
 /** A time in which an agent is there. */

@@ -33,7 +33,7 @@ export interface AgentDefinition {
   readonly description?: string
   readonly tags: readonly string[]
   readonly audience: AgentRecord['audience']
-  /** When it is there; default always. Outside of it the agent sleeps: it isn't called, and its messages wait. */
+  /** When it is there; default, and with no window, always. Outside of it the agent sleeps: it isn't called, and its messages wait. */
   readonly availability?: readonly AvailabilityWindow[]
 }
 

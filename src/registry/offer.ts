@@ -45,6 +45,7 @@ export async function makeOffer(
     )
   }
   const text = definition.description ?? description.description
+  const { availability = [] } = definition
   const { capabilities, refused } = await sift(description.capabilities, context.checkSchema)
   const content: RecordContent = {
     v: 1,
@@ -57,7 +58,7 @@ export async function makeOffer(
     tags: [...definition.tags],
     auth: [...context.auth],
     protocols: Object.fromEntries(Object.entries(context.protocols).map(([name, versions]) => [name, [...versions]])),
-    ...(definition.availability === undefined ? {} : { availability: [...definition.availability] }),
+    ...(availability.length === 0 ? {} : { availability: [...availability] }),
     capabilities
   }
   return { content, text: canonicalJson(content), refused }

@@ -23,6 +23,7 @@ type Guarded =
   | 'check'
   | 'edges'
   | 'exchangeToken'
+  | 'health'
 
 export interface FakeNode extends Node {
   readonly ended: string[]
