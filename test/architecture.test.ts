@@ -41,7 +41,7 @@ const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
   'mesh-node': [...ROOMS, 'agents', 'rooms', 'version'],
   node: [...ROOMS, 'home', 'config', 'mesh-node', 'rooms'],
   index: [...ROOMS, 'config', 'agents', 'node'],
-  gateway: ['errors', 'wire', 'auth', 'registry', 'index'],
+  gateway: ['errors', 'wire', 'auth', 'registry', 'version', 'index'],
   cli: ['errors', 'home', 'index', 'gateway', 'version', 'policy']
 }
 

@@ -40,7 +40,9 @@ export function createEdges(components: EdgesComponents): Edges {
       const { effect, reason } = policy.decide({ caller: session.caller, action, resource })
       if (effect !== 'allow') throw new MeshError('FORBIDDEN', reason)
     },
+    may: (session, action, resource) => policy.judge({ caller: session.caller, action, resource }).effect === 'allow',
     answers: createAnswers(store, clock),
+    networkMetrics: components.networkMetrics ?? (async () => ''),
     async checkDisk() {
       await store.write([{ sql: 'UPDATE edge_answer SET at = at WHERE caller IS NULL' }])
     }
@@ -111,9 +113,11 @@ function createForwarding({ policy, calls, discovery, owner }: EdgesComponents) 
   return async (
     session: Session,
     address: AgentAddress,
-    { target: _target, stream: _stream, ...invocation }: EdgeInvocation,
+    { target: _target, stream, ...invocation }: EdgeInvocation,
     options: RequestOptions
   ): Promise<unknown> => {
+    if (stream !== undefined && stream.after > 0)
+      throw new MeshError('STREAM_LOST', 'a stream of another node is not taken up again here', { hint: 'call again' })
     const found = await capabilityAt(address, invocation, within(RESOLVE_TIMEOUT_MS, options.signal))
     const kind = invocation.kind ?? found?.kind ?? 'tool'
     const reservation = await admit(policy, {
@@ -139,10 +143,7 @@ function createForwarding({ policy, calls, discovery, owner }: EdgesComponents) 
   }
 }
 
-async function admit(
-  policy: EdgesComponents['policy'],
-  request: PolicyRequest
-): Promise<Reservation | undefined> {
+async function admit(policy: EdgesComponents['policy'], request: PolicyRequest): Promise<Reservation | undefined> {
   const decision = policy.decide(request)
   // An ask can't be answered by a grant: those are about this node's own agents
   if (decision.effect !== 'allow') throw new MeshError('FORBIDDEN', decision.reason)

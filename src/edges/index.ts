@@ -68,8 +68,12 @@ export interface Edges {
   invoke(session: Session, invocation: EdgeInvocation, options: RequestOptions): Promise<unknown>
   /** @throws {MeshError} FORBIDDEN unless policy allows it */
   allow(session: Session, action: string, resource: string): void
+  /** Whether policy allows it; for showing and hiding, without audit. */
+  may(session: Session, action: string, resource: string): boolean
   /** Answers to requests that may come twice. */
   readonly answers: Answers
+  /** What libp2p measures, as Prometheus text; empty unless the node was told to measure. */
+  networkMetrics(): Promise<string>
   /** Resolves once something could be written to disk. @throws {MeshError} IO, BUSY */
   checkDisk(): Promise<void>
 }
@@ -87,11 +91,12 @@ export interface EdgesComponents {
   readonly auth: Pick<Auth, 'authenticate'>
   readonly tokens: Pick<Tokens, 'metadata'>
   readonly pairing: Pick<Pairing, 'secretsOf'>
-  readonly policy: Pick<Policy, 'decide' | 'reserve'>
+  readonly policy: Pick<Policy, 'decide' | 'judge' | 'reserve'>
   readonly rpc: Pick<Rpc, 'dispatch'>
   readonly calls: Pick<Calls, 'call' | 'stream'>
   readonly discovery: Pick<Discovery, 'resolve'>
   readonly protocols: Readonly<Record<EdgeProtocol, Protocol>>
+  readonly networkMetrics?: (() => Promise<string>) | undefined
   readonly resolve: (target: string, signal: AbortSignal) => AgentAddress | Promise<AgentAddress>
   readonly store: Store
   /** Milliseconds since 1970; default `Date.now`. */

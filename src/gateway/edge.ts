@@ -195,8 +195,8 @@ interface Serving {
 }
 
 function serve(server: Server, { init, auth, hosts, limits, closing }: Serving): void {
-  const { node, onDefect, upgrades = {}, now = Date.now } = init
-  const app = createRest({ node, auth, hosts, limits, closing, onDefect, now })
+  const { node, onDefect, upgrades = {}, tls } = init
+  const app = createRest({ node, auth, hosts, limits, closing, onDefect, isTls: tls !== undefined })
   // Else it would replace Request and Response for the whole process
   server.on('request', getRequestListener(app.fetch, { overrideGlobalObjects: false }))
   server.on('upgrade', (request: IncomingMessage, socket: Duplex, head: Buffer) => {

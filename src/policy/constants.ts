@@ -6,6 +6,8 @@ export const ACTIONS = [
   'record.read',
   'call.forward',
   'node.read',
+  'node.send',
+  'node.inbox',
   'agent.manage',
   'agent.register',
   'permission.answer',
