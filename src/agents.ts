@@ -92,7 +92,7 @@ export interface Agents {
    * @throws {MeshError} FORBIDDEN when policy doesn't let the caller (`agent.register` on `agent:<name>`), ALREADY_EXISTS
    *   when the name is somebody else's, BUSY, INVALID_ARGUMENT, INVALID_SCHEMA
    */
-  register(init: RegisterInit, visitor: Pick<Visitor, 'duplex' | 'idPrefix'>, caller: Caller): Promise<LocalAgent>
+  register(init: RegisterInit, visitor: Omit<Visitor, 'description'>, caller: Caller): Promise<LocalAgent>
   /** @throws {MeshError} NOT_FOUND, INVALID_ARGUMENT, AGENT_UNAVAILABLE; the agent is as before then */
   update(name: string, patch: AgentPatch): Promise<LocalAgent>
   /** Stops it, withdraws its record and its `allow` rule. @throws {MeshError} NOT_FOUND */

@@ -45,6 +45,8 @@ export interface AgentSessionInit {
   readonly agent?: string
   /** Of the ids of calls and messages, so that they differ from those of the others. */
   readonly idPrefix?: string
+  /** Bytes that wait to be sent, beyond which the agent is too slow for another call; default 8 MiB. */
+  readonly maxBufferedBytes?: number
   /** How long to wait for a result, or for each item; default 300,000. */
   readonly timeoutMs?: number
   /** How long one slow reader may hold up the others; default 5,000. */
@@ -78,7 +80,7 @@ interface Pending {
  */
 export class AgentSession implements AgentConnection {
   readonly #duplex: Duplex
-  readonly #init: AgentSessionInit & Required<Pick<AgentSessionInit, 'timeoutMs' | 'stallMs'>>
+  readonly #init: AgentSessionInit & Required<Pick<AgentSessionInit, 'timeoutMs' | 'stallMs' | 'maxBufferedBytes'>>
   /** What frames say about whom they are for. */
   readonly #to: { readonly agent?: string }
   readonly #pending = new Map<string, Pending>()
@@ -93,7 +95,8 @@ export class AgentSession implements AgentConnection {
 
   constructor(init: AgentSessionInit) {
     this.#duplex = init.duplex
-    this.#init = { timeoutMs: limits.CALL_TIMEOUT_MS, stallMs: limits.STALL_MS, ...init }
+    const { CALL_TIMEOUT_MS: timeoutMs, STALL_MS: stallMs, MAX_BUFFERED_BYTES: maxBufferedBytes } = limits
+    this.#init = { timeoutMs, stallMs, maxBufferedBytes, ...init }
     this.#to = init.agent === undefined ? {} : { agent: init.agent }
     this.#description = init.description
     this.#hello.promise.catch(() => {}) // Whoever waits for it sees it too.
@@ -171,7 +174,7 @@ export class AgentSession implements AgentConnection {
     throwIfAborted(signal)
     if (this.#lost !== undefined || this.#isClosing)
       throw new MeshError('AGENT_UNAVAILABLE', 'the agent is not connected')
-    if (this.#pending.size >= limits.MAX_PENDING || this.#duplex.bufferedBytes > limits.MAX_BUFFERED_BYTES)
+    if (this.#pending.size >= limits.MAX_PENDING || this.#duplex.bufferedBytes > this.#init.maxBufferedBytes)
       throw new MeshError('BUSY', 'the agent has too much under way')
     this.#lastId += 1
     return `${this.#init.idPrefix ?? ''}${this.#lastId}`

@@ -15,6 +15,8 @@ export interface Visitor {
   readonly description: AgentDescription
   /** Of the ids of calls and messages, so that they differ from those of the connection's other agents. */
   readonly idPrefix: string
+  /** Beyond which it is too slow for another call. */
+  readonly maxBufferedBytes: number
 }
 
 export interface DialledIn {
