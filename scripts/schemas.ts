@@ -7,6 +7,13 @@ import { hintsAnswer, queryAnswer, recordsRequest, topicMessage, watchItem } fro
 import { ERROR_CODES, ERROR_TEXTS, MeshError } from '../src/errors.ts'
 import { grantPayload, revocationsPayload } from '../src/grants/messages.ts'
 import {
+  deliverAnswer,
+  envelope,
+  messageRequest,
+  signedMessages,
+  signedReceipts
+} from '../src/messaging/messages.ts'
+import {
   inviteBody,
   ownerProof,
   ownerStatement,
@@ -37,6 +44,13 @@ const PROTOCOLS: Readonly<Record<string, Readonly<Record<string, z.ZodType>>>> =
     capability
   },
   'call/1.0.0': { request: callRequest },
+  'message/1.0.0': {
+    request: messageRequest,
+    deliverAnswer,
+    envelope,
+    messages: signedMessages,
+    receipts: signedReceipts
+  },
   'pair/1.0.0': {
     request: redeemRequest,
     answer: redeemAnswer,

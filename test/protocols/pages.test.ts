@@ -5,6 +5,7 @@ import * as auth from '../../src/auth/constants.ts'
 import { CALL } from '../../src/calls/constants.ts'
 import * as discovery from '../../src/discovery/constants.ts'
 import { recordsProtocol } from '../../src/discovery/records.ts'
+import * as messaging from '../../src/messaging/constants.ts'
 import * as network from '../../src/network/constants.ts'
 import * as oauth from '../../src/oauth/constants.ts'
 import * as pairing from '../../src/pairing/constants.ts'
@@ -48,6 +49,32 @@ const count = (value: number): string => value.toLocaleString('en')
 
 /** What a page says, made of the constants it must agree with. */
 const STATEMENTS: ReadonlyArray<{ page: string; says: string }> = [
+  { page: 'message/1.0.0/README.md', says: messaging.MESSAGE.id },
+  { page: 'message/1.0.0/README.md', says: `at most ${count(messaging.MAX_BODY_BYTES)} bytes` },
+  { page: 'message/1.0.0/README.md', says: `At most ${count(messaging.MAX_ENVELOPE_BYTES)} bytes` },
+  { page: 'message/1.0.0/README.md', says: `at most ${count(messaging.MAX_SIGNATURE_BYTES)} characters` },
+  {
+    page: 'message/1.0.0/README.md',
+    says: `1 to ${messaging.MAX_BATCH_MESSAGES} messages, together with the signatures at most ${count(messaging.MAX_BATCH_BYTES)} bytes`
+  },
+  {
+    page: 'message/1.0.0/README.md',
+    says: `1 to ${messaging.MAX_RECEIPTS} items, at most ${count(messaging.MAX_RECEIPTS_BYTES)} characters`
+  },
+  { page: 'message/1.0.0/README.md', says: `keeps at most ${messaging.MAX_BATCHES_IN_FLIGHT} requests under way` },
+  { page: 'message/1.0.0/README.md', says: `after ${messaging.MAX_TRIES} attempts the message is a dead letter` },
+  {
+    page: 'message/1.0.0/README.md',
+    says: `| ${count(messaging.MAX_UNHANDLED_PER_PEER)} messages, ${messaging.MAX_UNHANDLED_BYTES_PER_PEER / MIB} MiB |`
+  },
+  {
+    page: 'message/1.0.0/README.md',
+    says: `| ${count(messaging.MAX_QUEUED_PER_PEER)}, ${messaging.MAX_QUEUED_BYTES_PER_PEER / MIB} MiB |`
+  },
+  {
+    page: 'message/1.0.0/README.md',
+    says: `| ${count(messaging.MAX_QUEUED)}, ${messaging.MAX_QUEUED_BYTES / MIB} MiB |`
+  },
   { page: 'hello/1.0.0/logins.md', says: `At most ${count(oauth.MAX_ISSUED_TOKEN_LENGTH)} characters` },
   {
     page: 'hello/1.0.0/logins.md',

@@ -10,6 +10,7 @@ import { nameKey, segmentKey } from '../../src/discovery/names.ts'
 import { createRecordsEndpoint } from '../../src/discovery/records.ts'
 import { readMessage } from '../../src/discovery/topics.ts'
 import { MeshError } from '../../src/errors.ts'
+import { deliverAnswer, envelope, messageRequest, signedMessages, signedReceipts } from '../../src/messaging/messages.ts'
 import {
   inviteBody,
   ownerProof,
@@ -106,6 +107,11 @@ const PARSERS: readonly Parser[] = [
   { folder: 'hello/1.0.0', def: 'hello', parse: byThrowing(readHello) },
   { folder: 'hello/1.0.0', def: 'request', parse: bySchema(helloRequest, 'INVALID_MESSAGE') },
   { folder: 'hello/1.0.0', def: 'answer', parse: bySchema(helloAnswer, 'INVALID_MESSAGE') },
+  { folder: 'message/1.0.0', def: 'request', parse: bySchema(messageRequest, 'INVALID_MESSAGE') },
+  { folder: 'message/1.0.0', def: 'deliverAnswer', parse: bySchema(deliverAnswer, 'INVALID_MESSAGE') },
+  { folder: 'message/1.0.0', def: 'envelope', parse: bySchema(envelope, 'INVALID_MESSAGE') },
+  { folder: 'message/1.0.0', def: 'messages', parse: bySchema(signedMessages, 'INVALID_MESSAGE') },
+  { folder: 'message/1.0.0', def: 'receipts', parse: bySchema(signedReceipts, 'INVALID_MESSAGE') },
   { folder: 'call/1.0.0', def: 'request', parse: bySchema(callRequest, 'INVALID_MESSAGE') },
   { folder: 'permission/1.0.0', def: 'request', parse: bySchema(permissionMessage, 'INVALID_MESSAGE') },
   { folder: 'permission/1.0.0', def: 'status', parse: bySchema(statusAnswer, 'INVALID_MESSAGE') },
