@@ -92,7 +92,7 @@ export interface Agents {
    * @throws {MeshError} FORBIDDEN when policy doesn't let the caller (`agent.register` on `agent:<name>`), ALREADY_EXISTS
    *   when the name is somebody else's, BUSY, INVALID_ARGUMENT, INVALID_SCHEMA
    */
-  register(init: RegisterInit, visitor: Omit<Visitor, 'description'>, caller: Caller): Promise<LocalAgent>
+  register(init: RegisterInit, visitor: Visiting, caller: Caller): Promise<LocalAgent>
   /** @throws {MeshError} NOT_FOUND, INVALID_ARGUMENT, AGENT_UNAVAILABLE; the agent is as before then */
   update(name: string, patch: AgentPatch): Promise<LocalAgent>
   /** Stops it, withdraws its record and its `allow` rule. @throws {MeshError} NOT_FOUND */
@@ -156,21 +156,9 @@ export function createAgents({ self, registry, host, dialledIn, policy }: Agents
       }
       return existing(init.name)
     },
-    async register({ name, offer, ...init }, visitor, caller) {
-      const { effect, reason } = policy.decide({ caller, action: 'agent.register', resource: `agent:${name}` })
-      if (effect !== 'allow') throw new MeshError('FORBIDDEN', reason)
-      const known = registry.definition(name)
-      if (known !== undefined && !mayTake(known, caller))
-        throw new MeshError('ALREADY_EXISTS', `there is an agent ${name} already, and it is not yours`)
-      const takeBack = dialledIn.offer(name, { ...visitor, description: dialledIn.describe(offer) })
-      const change = { ...shared(init), config: { by: caller.peer } }
-      try {
-        if (known !== undefined) await host.update(name, change)
-        else await host.add({ name, driver: DIALLED_IN, tags: [], audience: 'public', ...change })
-      } finally {
-        takeBack()
-      }
-      return existing(name)
+    async register(init, visitor, caller) {
+      await takeIn({ registry, host, dialledIn, policy }, init, visitor, caller)
+      return existing(init.name)
     },
     async update(name, patch) {
       const { definition } = existing(name)
@@ -183,6 +171,30 @@ export function createAgents({ self, registry, host, dialledIn, policy }: Agents
       await host.remove(definition.name)
       await policy.remove([ruleId(definition.name)])
     }
+  }
+}
+
+type Visiting = Omit<Visitor, 'description'>
+
+/** @throws {MeshError} see {@link Agents.register} */
+async function takeIn(
+  { registry, host, dialledIn, policy }: Omit<AgentsComponents, 'self'>,
+  { name, offer, ...init }: RegisterInit,
+  visiting: Visiting,
+  caller: Caller
+): Promise<void> {
+  const { effect, reason } = policy.decide({ caller, action: 'agent.register', resource: `agent:${name}` })
+  if (effect !== 'allow') throw new MeshError('FORBIDDEN', reason)
+  const known = registry.definition(name)
+  if (known !== undefined && !mayTake(known, caller))
+    throw new MeshError('ALREADY_EXISTS', `there is an agent ${name} already, and it is not yours`)
+  const takeBack = dialledIn.offer(name, { ...visiting, description: dialledIn.describe(offer) })
+  const change = { ...shared(init), config: { by: caller.peer } }
+  try {
+    if (known !== undefined) await host.update(name, change)
+    else await host.add({ name, driver: DIALLED_IN, tags: [], audience: 'public', ...change })
+  } finally {
+    takeBack()
   }
 }
 
