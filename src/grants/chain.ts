@@ -73,7 +73,7 @@ function linkOf(text: string, payload: GrantPayload): GrantLink {
     res,
     depth: dep,
     issuer: peerOf(iss),
-    holder: peerOf(aud),
+    holder: holderOf(aud),
     owner: peerOf(sub),
     issuedAt: msOf(iat),
     ...(nbf === undefined ? {} : { notBefore: msOf(nbf) }),
@@ -105,7 +105,7 @@ export function payloadOf(link: Omit<GrantLink, 'text' | 'hash'>): GrantPayload 
     v: 1,
     jti: id,
     iss: didOf(issuer),
-    aud: didOf(holder),
+    aud: audienceOf(holder),
     sub: didOf(owner),
     act,
     res,
@@ -183,6 +183,31 @@ export function hashOf(text: string): string {
 /** The did:key of a PeerId. @throws {MeshError} INVALID_MESSAGE for anything but an Ed25519 PeerId */
 export function didOf(peer: string): string {
   return didFromKey(keyFromPeerId(peer))
+}
+
+/** As `auth` names callers at an edge who have proven no PeerId. */
+const CALLER_NAME = /^(?:api-key|oauth|mtls):.{1,512}$/u
+const CALLER_URN = 'urn:pryx-mesh:caller:'
+
+/** Whether a grant may be for this holder, beside PeerIds: one who can neither show it nor pass it on. */
+export function isCallerName(holder: string): boolean {
+  return CALLER_NAME.test(holder) && holder.isWellFormed()
+}
+
+function audienceOf(holder: string): string {
+  return isCallerName(holder) ? CALLER_URN + encodeURIComponent(holder) : didOf(holder)
+}
+
+function holderOf(audience: string): string {
+  return audience.startsWith(CALLER_URN) ? nameOf(audience.slice(CALLER_URN.length)) : peerOf(audience)
+}
+
+function nameOf(encoded: string): string {
+  try {
+    return decodeURIComponent(encoded)
+  } catch (err) {
+    throw refused('malformed', 'a grant names a caller that is none', err)
+  }
 }
 
 /** The PeerId of a did:key. */

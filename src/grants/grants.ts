@@ -23,7 +23,7 @@ import type { Grant, GrantQuestion, Grants, GrantsInit, GrantTerms, GrantUse } f
 import { Revocations } from './revocations.ts'
 import { deleteHeld, deleteIssued, insertHeld, insertIssued, readHeld, readIssued, revokeIssued } from './rows.ts'
 import { SessionGrants } from './sessions.ts'
-import { checkedTerms, checkHolder, full, noGrant, withoutUndefined } from './terms.ts'
+import { checkedTerms, checkFirstHolder, checkHolder, full, noGrant, withoutUndefined } from './terms.ts'
 
 export { grantsMigrations } from './rows.ts'
 
@@ -86,7 +86,7 @@ class StoredGrants implements Grants {
     const { holder, session, ...rest } = wanted
     const now = this.#clock()
     const terms = checkedTerms(rest, now)
-    checkHolder(holder, this.#identity.id)
+    checkFirstHolder(holder, this.#identity.id, terms.depth)
     const owner = this.#identity.id
     const link = { ...terms, id: newId(), issuer: owner, holder, owner, issuedAt: now }
     if (session !== undefined) return this.#issueForSession(session, { ...link, depth: 0, text: '', hash: '' })

@@ -9,6 +9,11 @@ const did = z
   .string()
   .max(80)
   .regex(/^did:key:z6Mk[1-9A-HJ-NP-Za-km-z]+$/)
+/** A caller without a PeerId, at an edge of the issuer: percent-encoded, as the issuer alone knows it. */
+const caller = z
+  .string()
+  .max(2_048)
+  .regex(/^urn:pryx-mesh:caller:[A-Za-z0-9%_.!~*'()-]+$/)
 const sha256 = z.string().regex(/^[A-Za-z0-9_-]{43}$/)
 /** NUL stands for what a `*` can be when globs are compared, so no glob may have it. */
 const glob = z
@@ -26,7 +31,7 @@ export const grantPayload = z.strictObject({
   v: z.literal(1),
   jti: id,
   iss: did,
-  aud: did,
+  aud: z.union([did, caller]),
   sub: did,
   act: glob,
   res: glob,

@@ -1,5 +1,5 @@
 import { MeshError } from '../errors.ts'
-import { didOf } from './chain.ts'
+import { didOf, isCallerName } from './chain.ts'
 import type { GrantTerms } from './index.ts'
 import { grantTerms } from './messages.ts'
 
@@ -25,6 +25,12 @@ export function checkHolder(holder: string, self: string): void {
   } catch (err) {
     throw new MeshError('INVALID_ARGUMENT', `${JSON.stringify(holder.slice(0, 80))} is not a PeerId`, { cause: err })
   }
+}
+
+/** As {@link checkHolder}, for a grant of the owner's own. */
+export function checkFirstHolder(holder: string, self: string, depth: number): void {
+  if (!isCallerName(holder)) checkHolder(holder, self)
+  else if (depth > 0) throw new MeshError('INVALID_ARGUMENT', 'only peers can pass grants on')
 }
 
 export function full(what: string): MeshError {
