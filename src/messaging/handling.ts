@@ -65,7 +65,11 @@ export class Handling {
 
   /** Handles what waits in the pair, unless that is under way or not yet due. */
   drain(pair: InPair): void {
-    if (pair.isRunning || pair.waiting === 0 || this.#stopping.signal.aborted) return
+    if (pair.isRunning) {
+      pair.isWanted = true
+      return
+    }
+    if (pair.waiting === 0 || this.#stopping.signal.aborted) return
     if (!this.hasSlot(pair.agent)) return
     pair.isRunning = true
     this.#occupy(pair.agent, 1)
@@ -76,8 +80,7 @@ export class Handling {
       })
       .finally(() => {
         this.#drains.delete(drained)
-        pair.isRunning = false
-        this.#occupy(pair.agent, -1)
+        this.#left(pair)
       })
     this.#drains.add(drained)
   }
@@ -113,8 +116,7 @@ export class Handling {
       })
       .finally(() => {
         this.#drains.delete(drained)
-        pair.isRunning = false
-        this.#occupy(pair.agent, -1)
+        this.#left(pair)
       })
     this.#drains.add(drained)
   }
@@ -128,6 +130,14 @@ export class Handling {
   retryAt(tries: number): number {
     const { clock, random } = this.#components
     return clock() + random() * Math.min(HANDLER_RETRY_MAX_MS, HANDLER_RETRY_MIN_MS * 2 ** (tries - 1))
+  }
+
+  #left(pair: InPair): void {
+    pair.isRunning = false
+    this.#occupy(pair.agent, -1)
+    if (!pair.isWanted) return
+    pair.isWanted = false
+    if (pair.dueAt <= this.#components.clock()) this.drain(pair)
   }
 
   #occupy(agent: string, slots: number): void {

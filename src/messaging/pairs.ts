@@ -11,9 +11,13 @@ export interface InPair {
   readonly agent: string
   /** The highest seq that was taken. */
   mark: number
-  /** Messages that wait for their handler, the running one included. */
+  /** Messages on disk that wait for their handler, the running one included. */
   waiting: number
+  /** Messages on their way to the disk that will wait. */
+  arriving: number
   isRunning: boolean
+  /** There has come more to do while it was running. */
+  isWanted: boolean
   /** Something of it was handled since the start: what comes next may be handled before it is written. */
   isWarm: boolean
   /** It waited when the node started: its first may be what ended the node before. */
@@ -120,7 +124,7 @@ export class Pairs {
 
   #forgetIdle(): void {
     for (const [key, pair] of this.#pairs) {
-      if (pair.waiting > 0 || pair.isRunning) continue
+      if (pair.waiting > 0 || pair.arriving > 0 || pair.isRunning) continue
       this.#pairs.delete(key)
       if (this.#pairs.size < MAX_PAIRS_IN_MEMORY / 2) return
     }
@@ -144,7 +148,9 @@ function newPair(pair: Pick<InPair, 'id' | 'peer' | 'sender' | 'recipient' | 'ma
     ...pair,
     agent: pair.recipient.slice(pair.recipient.indexOf('/') + 1),
     waiting: 0,
+    arriving: 0,
     isRunning: false,
+    isWanted: false,
     isWarm: false,
     isSuspect: false,
     dueAt: 0

@@ -252,10 +252,11 @@ export class Receiving {
   #keep(batch: Batch, arrival: Arrival, pair: InPair): Taken | Promise<Taken> {
     const { receiver, handling, journal } = this.#components
     if (journal.generation !== batch.generation) return busy('the disk refuses')
-    if (pair.agent === OWNER_AGENT) return this.#store(batch, arrival, pair, { state: 'delivered' })
     const late = this.#lateReply(batch, arrival, pair)
     if (late !== undefined) return late
-    const handler = pair.isWarm && pair.waiting === 0 && !pair.isRunning ? receiver(pair.agent) : undefined
+    if (pair.agent === OWNER_AGENT) return this.#store(batch, arrival, pair, { state: 'delivered' })
+    const isFree = pair.isWarm && pair.waiting === 0 && pair.arriving === 0 && !pair.isRunning
+    const handler = isFree ? receiver(pair.agent) : undefined
     if (typeof handler !== 'function' || performance.now() > batch.fastUntil || !handling.hasSlot(pair.agent))
       return this.#store(batch, arrival, pair, { state: 'accepted' })
     const running = handling.run(pair, handler, arrival.envelope)
@@ -332,7 +333,7 @@ export class Receiving {
     const before = pair.mark
     const isUnhandled = !isEnd(state)
     pair.mark = seq
-    if (state === 'accepted') pair.waiting += 1
+    if (state === 'accepted') pair.arriving += 1
     if (isUnhandled) pairs.count(pair.peer, 1, json.length)
     const taken: Taken = { result: KEPT, receipt: receiptOf(id, now, end) }
     const over = (isKept: boolean): void => {
@@ -354,13 +355,17 @@ export class Receiving {
         ...(end.statements ?? [])
       ],
       done: () => {
-        this.#written(pair, envelope, late.length > 0)
+        if (state === 'accepted') {
+          pair.arriving -= 1
+          pair.waiting += 1
+        }
+        this.#written(pair, envelope, { isOutcome: late.length > 0, isLate: end.isLate === true })
         over(true)
       },
       failed: (err) => {
         // What came after it fails with it, so the lowest mark is the true one
         pair.mark = Math.min(pair.mark, before)
-        if (state === 'accepted') pair.waiting -= 1
+        if (state === 'accepted') pair.arriving -= 1
         if (isUnhandled) pairs.count(pair.peer, -1, -json.length)
         Object.assign(taken, busy(err.message), { receipt: undefined })
         over(false)
@@ -369,9 +374,9 @@ export class Receiving {
     return taken
   }
 
-  #written(pair: InPair, { id, from, to, kind, corr }: Envelope, isOutcome: boolean): void {
+  #written(pair: InPair, { id, from, to, kind, corr }: Envelope, { isOutcome, isLate }: Written): void {
     const { pairs, emit, handling, onOutcome } = this.#components
-    if (pair.agent === OWNER_AGENT) pairs.unread += 1
+    if (pair.agent === OWNER_AGENT && !isLate) pairs.unread += 1
     emit('message:received', { id, from, to, kind })
     if (isOutcome && corr !== undefined) onOutcome(corr)
     if (pair.waiting > 0) handling.drain(pair)
@@ -386,6 +391,11 @@ export class Receiving {
 
 /** Longest that a batch is held up by handlers. */
 const MAX_FAST_BATCH_MS = 50
+
+interface Written {
+  readonly isOutcome: boolean
+  readonly isLate: boolean
+}
 
 /** How a message is written. */
 interface Kept {

@@ -73,14 +73,16 @@ function overSockets(): Rpc {
   const serve = (endpoint: Endpoint): void => {
     createServer((socket) => {
       socket.on('error', () => {})
-      createInterface({ input: socket }).on('error', () => {}).on('line', (line) => {
-        const { from, body } = JSON.parse(line)
-        const caller = { ...ownerCaller(from), trust: 'known' as const, binding: 'noise' as const }
-        dispatch(endpoint, { caller }, body).then(
-          (answer) => socket.end(`${JSON.stringify({ answer })}\n`),
-          () => socket.destroy()
-        )
-      })
+      createInterface({ input: socket })
+        .on('error', () => {})
+        .on('line', (line) => {
+          const { from, body } = JSON.parse(line)
+          const caller = { ...ownerCaller(from), trust: 'known' as const, binding: 'noise' as const }
+          dispatch(endpoint, { caller }, body).then(
+            (answer) => socket.end(`${JSON.stringify({ answer })}\n`),
+            () => socket.destroy()
+          )
+        })
     }).listen(path(identity.id))
   }
   return {
@@ -94,7 +96,9 @@ function overSockets(): Rpc {
         const lost = (): void => reject(new MeshError('UNREACHABLE', 'nobody is there'))
         const socket = createConnection(path(to))
         socket.on('error', lost).on('close', lost)
-        createInterface({ input: socket }).on('error', lost).on('line', (line) => resolve(JSON.parse(line).answer))
+        createInterface({ input: socket })
+          .on('error', lost)
+          .on('line', (line) => resolve(JSON.parse(line).answer))
         socket.write(`${JSON.stringify({ from: identity.id, body })}\n`)
       })
   } as Rpc
