@@ -4,8 +4,8 @@ import type { NodeInit } from '../src/index.ts'
 type Transports = NonNullable<NodeInit['transports']>
 type Tcp = ReturnType<ReturnType<typeof tcp>>
 
-/** TCP whose connections, those that a node dialled, can be cut at any moment. */
-export function cuttable(): { readonly transports: Transports; cut(): void } {
+/** TCP whose connections, those that a node dialled, can be cut at any moment; `cut` tells whether there was one. */
+export function cuttable(): { readonly transports: Transports; cut(): boolean } {
   const dialled = new Set<Awaited<ReturnType<Tcp['dial']>>>()
   return {
     transports: [
@@ -21,8 +21,10 @@ export function cuttable(): { readonly transports: Transports; cut(): void } {
       }
     ],
     cut() {
-      for (const connection of dialled) connection.abort(new Error('cut by the test'))
+      const open = [...dialled].filter(({ status }) => status === 'open')
+      for (const connection of open) connection.abort(new Error('cut by the test'))
       dialled.clear()
+      return open.length > 0
     }
   }
 }

@@ -1,4 +1,3 @@
-import { setImmediate as nextTurn } from 'node:timers/promises'
 import { MeshError } from '../errors.ts'
 import type { RequestContext } from '../rpc/index.ts'
 import { DETACHED_MS, MAX_DETACHED_PER_PEER, MAX_REPLAY_BYTES, MAX_REPLAY_BYTES_PER_PEER } from './constants.ts'
@@ -30,8 +29,8 @@ export interface Replays {
   ): Replay
   /** Ends what a peer has running. */
   dropPeer(peer: string): void
-  /** Ends all; their callers are told. */
-  stop(): Promise<void>
+  /** Ends all. */
+  stop(): void
 }
 
 /** What a peer has here. */
@@ -85,13 +84,11 @@ class KeptReplays implements Replays {
     for (const [id, replay] of this.#guests.get(peer)?.replays ?? []) this.#remove(peer, id, replay, reason)
   }
 
-  async stop(): Promise<void> {
-    const reason = lost('the node is stopping')
+  stop(): void {
+    const reason = new MeshError('CONNECTION_LOST', 'the node is stopping')
     for (const [peer, { replays }] of this.#guests) {
       for (const [id, replay] of replays) this.#remove(peer, id, replay, reason)
     }
-    // For the answers to leave before the channels are closed
-    await nextTurn()
   }
 
   #left(peer: string, id: string, replay: Replay, isWanted: boolean): void {

@@ -274,8 +274,6 @@ function tagsOf({ tags }: Capability, signed: SignedRecord | undefined): readonl
 }
 
 function asleep(agent: string, opensAtMs: number): MeshError {
-  if (!Number.isFinite(opensAtMs))
-    return new MeshError('AGENT_UNAVAILABLE', `agent ${agent} keeps hours that never begin`)
   const opensAt = new Date(opensAtMs).toISOString()
   return new MeshError('AGENT_UNAVAILABLE', `agent ${agent} is asleep until ${opensAt}`, { data: { opensAt } })
 }
