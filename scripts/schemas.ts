@@ -6,13 +6,8 @@ import { callRequest } from '../src/calls/messages.ts'
 import { hintsAnswer, queryAnswer, recordsRequest, topicMessage, watchItem } from '../src/discovery/messages.ts'
 import { ERROR_CODES, ERROR_TEXTS, MeshError } from '../src/errors.ts'
 import { grantPayload, revocationsPayload } from '../src/grants/messages.ts'
-import {
-  deliverAnswer,
-  envelope,
-  messageRequest,
-  signedMessages,
-  signedReceipts
-} from '../src/messaging/messages.ts'
+import { infoAnswer, pingAnswer, statusRequest } from '../src/health/messages.ts'
+import { deliverAnswer, envelope, messageRequest, signedMessages, signedReceipts } from '../src/messaging/messages.ts'
 import {
   inviteBody,
   ownerProof,
@@ -67,6 +62,7 @@ const PROTOCOLS: Readonly<Record<string, Readonly<Record<string, z.ZodType>>>> =
     grant: grantPayload,
     grantRevocations: revocationsPayload
   },
+  'status/1.0.0': { request: statusRequest, pingAnswer, infoAnswer },
   'topics/1': { message: topicMessage },
   policy: { document: policyDocument }
 }

@@ -16,8 +16,8 @@ export interface MeshEvents {
   'agent:up': { agent: string }
   /** Calls of a local agent fail more often, or take longer, than they should. */
   'agent:degraded': { agent: string; reason: string }
-  /** The hours of a local agent are over; `opensAt` is unset when none ever begin. */
-  'agent:sleeping': { agent: string; opensAt?: string }
+  /** The hours of a local agent are over; RFC 3339 when they begin again. */
+  'agent:sleeping': { agent: string; opensAt: string }
   /** A peer doesn't answer any more, or badly, or as it should again. */
   'peer:down': { peer: string; reason: string }
   'peer:degraded': { peer: string; reason: string }

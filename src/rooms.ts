@@ -147,12 +147,13 @@ async function openMessaging(
   rooms: Base & Guards & Mesh & Access,
   resources: AsyncDisposableStack
 ): Promise<Messaging> {
-  const { identity, events, store, log, policy, permissions, trust, rpc, host, presenter } = rooms
+  const { identity, events, store, log, policy, permissions, trust, rpc, host, health, presenter } = rooms
   const { emit, on } = events
   const ballast = home && resources.adopt(await createBallast(home.path, { path: home.ballast }), (laid) => laid.stop())
   const messaging = createMessaging({
     ...{ identity, store, rpc, policy, permissions, trust, emit, on, log },
-    receiver: (agent) => host.receiver(agent),
+    // What comes for an agent that sleeps waits until it is awake
+    receiver: (agent) => (health.asleepUntil(agent) === undefined ? host.receiver(agent) : 'down'),
     prepare(peer) {
       const credentials = presenter.ready(peer)
       const grants = permissions.present(peer, { signal: AbortSignal.timeout(MESSAGE.timeoutMs) })

@@ -31,11 +31,14 @@ export class CallWindow {
    * @param ms how long the call took; below 0 when that says nothing
    */
   note(now: number, ms: number, isOk: boolean): void {
-    const slice = Math.floor(now / WINDOW_SLICE_MS)
-    if (slice !== this.#slice) this.#turn(slice)
-    const start = (slice % WINDOW_SLICES) * STRIDE
+    const start = this.#startOf(now)
     this.#count(start + (isOk ? OK : FAILED))
     if (ms >= 0) this.#count(start + edgeOf(ms))
+  }
+
+  /** Notes how long something took that was no call. */
+  time(now: number, ms: number): void {
+    this.#count(this.#startOf(now) + edgeOf(ms))
   }
 
   summary(now: number): CallSummary {
@@ -54,6 +57,12 @@ export class CallWindow {
       errorRate: calls === 0 ? 0 : failed / calls,
       ...(measured === 0 ? {} : { p50: percentile(edges, measured * 0.5), p95: percentile(edges, measured * 0.95) })
     }
+  }
+
+  #startOf(now: number): number {
+    const slice = Math.floor(now / WINDOW_SLICE_MS)
+    if (slice !== this.#slice) this.#turn(slice)
+    return (slice % WINDOW_SLICES) * STRIDE
   }
 
   #count(at: number): void {

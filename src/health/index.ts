@@ -50,7 +50,7 @@ export interface HealthReport {
   readonly availability?: {
     readonly windows: readonly AvailabilityWindow[]
     readonly isOpen: boolean
-    /** RFC 3339, when it wakes; unset while it is open, and when no window ever begins. */
+    /** RFC 3339, when it wakes; unset while it is open. */
     readonly opensAt?: string
   }
 }
@@ -71,7 +71,7 @@ export interface Health {
   info(peer: string, options?: RequestOptions): Promise<StatusInfo>
   /** Takes note of calls. */
   readonly calls: CallNotes
-  /** When a sleeping local agent wakes, milliseconds since 1970, `Infinity` for never; undefined when it is awake. */
+  /** When a sleeping local agent wakes, milliseconds since 1970; undefined when it is awake. */
   readonly asleepUntil: (agent: string) => number | undefined
   /** False while an agent has to show first that it stays up: then it isn't announced. */
   readonly mayAnnounce: (agent: string) => boolean

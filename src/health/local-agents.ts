@@ -43,6 +43,9 @@ interface Hours {
   opensAt: number
 }
 
+/** Whatever the hours are, they are looked at again. */
+const DAY_MS = 86_400_000
+
 export function createLocalAgents(components: LocalAgentsComponents): LocalAgents {
   return new WatchedAgents(components)
 }
@@ -70,15 +73,12 @@ class WatchedAgents implements LocalAgents {
     const name = this.#nameOf(subject)
     // It may have come up since it was last looked at
     if (subject.state === 'unknown') subject.settle(this.#components.surroundings.now())
-    const now = this.#components.surroundings.clock()
     const opensAt = this.asleepUntil(name)
     const { windows = [] } = this.#hours(name) ?? {}
     const availability = windows.length > 0 && {
       windows,
       isOpen: opensAt === undefined,
-      ...(opensAt === undefined || opensAt === Number.POSITIVE_INFINITY || opensAt < now
-        ? {}
-        : { opensAt: new Date(opensAt).toISOString() })
+      ...(opensAt === undefined ? {} : { opensAt: new Date(opensAt).toISOString() })
     }
     return { ...subject.report(), ...(availability && { availability }) }
   }
@@ -95,7 +95,7 @@ class WatchedAgents implements LocalAgents {
     if (hours?.compiled === undefined) return undefined
     const now = this.#components.surroundings.clock()
     if (hours.compiled.isOpen(now)) return undefined
-    if (hours.opensAt <= now) hours.opensAt = hours.compiled.opensAt(now) ?? Number.POSITIVE_INFINITY
+    if (hours.opensAt <= now) hours.opensAt = hours.compiled.opensAt(now) ?? now + DAY_MS
     return hours.opensAt
   }
 
@@ -123,9 +123,10 @@ class WatchedAgents implements LocalAgents {
     const entry = this.#entry(name)
     if (entry === undefined) return
     const now = this.#components.surroundings.now()
-    if (entry.mustProve) this.#components.surroundings.prober.hasten(entry.subject, now)
-    else entry.subject.damper.vouch(now)
+    entry.subject.failure = undefined
+    if (!entry.mustProve) entry.subject.damper.vouch(now)
     entry.subject.settle(now)
+    if (entry.mustProve) this.#components.surroundings.prober.hasten(entry.subject, now)
     const { state } = entry.subject
     if (state === 'up' || state === 'degraded') this.#tellUp(entry)
   }
@@ -159,7 +160,11 @@ class WatchedAgents implements LocalAgents {
     const { host, surroundings } = this.#components
     const opensAt = this.asleepUntil(name)
     if (opensAt !== undefined)
-      return { state: 'sleeping', reason: wakes(opensAt), untilMs: opensAt - surroundings.clock() }
+      return {
+        state: 'sleeping',
+        reason: `it wakes at ${new Date(opensAt).toISOString()}`,
+        untilMs: opensAt - surroundings.clock()
+      }
     const status = host.status(name)
     if (status?.state === 'down') return { state: 'down', reason: status.reason }
     const wasDown = subject.damper.isUp === false
@@ -186,7 +191,9 @@ class WatchedAgents implements LocalAgents {
       announce(name).catch(() => {}) // The mesh hears of it when it can; gossip promises nothing
     }
     if (state === 'degraded') emit('agent:degraded', { agent, reason })
-    if (state === 'sleeping') emit('agent:sleeping', { agent, ...this.#opening(name) })
+    const opensAt = this.asleepUntil(name)
+    if (opensAt !== undefined && state === 'sleeping')
+      emit('agent:sleeping', { agent, opensAt: new Date(opensAt).toISOString() })
     if (state === 'down' && before === 'sleeping') emit('agent:down', { agent, reason })
     this.#components.onChange(this.report(entry.subject))
   }
@@ -195,11 +202,6 @@ class WatchedAgents implements LocalAgents {
     if (entry.isTold) return
     entry.isTold = true
     this.#components.emit('agent:up', { agent: entry.subject.id })
-  }
-
-  #opening(name: string): { opensAt?: string } {
-    const opensAt = this.asleepUntil(name) ?? Number.POSITIVE_INFINITY
-    return Number.isFinite(opensAt) ? { opensAt: new Date(opensAt).toISOString() } : {}
   }
 
   /** Compiled anew when the definition says something else. */
@@ -219,8 +221,4 @@ class WatchedAgents implements LocalAgents {
 function hoursOf(windows: readonly AvailabilityWindow[] | undefined): Hours {
   const isKept = windows !== undefined && windows.length > 0
   return { windows, compiled: isKept ? compileAvailability(windows) : undefined, opensAt: Number.NEGATIVE_INFINITY }
-}
-
-function wakes(opensAt: number): string {
-  return Number.isFinite(opensAt) ? `it wakes at ${new Date(opensAt).toISOString()}` : 'it keeps hours that never begin'
 }

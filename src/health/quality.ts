@@ -29,6 +29,11 @@ export class Quality {
     return !isOk || tookMs > this.#slowAboveMs
   }
 
+  /** Notes how long something took that was no call. */
+  time(now: number, ms: number): void {
+    this.#window.time(now, ms)
+  }
+
   summary(now: number): CallSummary {
     return this.#window.summary(now)
   }

@@ -54,7 +54,7 @@ export class Subject implements Watched {
   isBusy = false
   /** What the last probe failed with. */
   failure: string | undefined
-  /** When something last spoke for it, on the monotonic clock. */
+  /** When a call last spoke for it, on the monotonic clock. */
   lastGoodAt = Number.NEGATIVE_INFINITY
   readonly #init: SubjectInit
   #finding: Finding = { state: 'unknown' }
@@ -147,8 +147,7 @@ export class Subject implements Watched {
     const ok = failure === undefined
     this.failure = failure
     this.#lastProbe = { at: new Date(surroundings.clock()).toISOString(), ms: Math.round(ended - begun), ok }
-    if (ok) this.lastGoodAt = ended
-    if (this.kind === 'peer' && ok) this.quality.note(ended, ended - begun, true)
+    if (this.kind === 'peer' && ok) this.quality.time(ended, ended - begun)
     this.damper.note(ok, ended)
     if (wasUp !== false && this.damper.isUp === false) onFall?.(this)
     this.settle(ended)

@@ -73,7 +73,7 @@ export function compileTime(window: TimeWindow, zones: LocalTimes): (nowMs: numb
 }
 
 /**
- * @returns minutes on the local clock from a moment to the window's beginnings around it and in the eight days after it, in
+ * @returns minutes on the local clock from a moment to the window's beginnings around it and in the three weeks after it, in
  *   their order; a little before it too, as clocks that are put back come by again
  */
 export function minutesUntil(window: TimeWindow, zones: LocalTimes): (nowMs: number) => readonly number[] {
@@ -82,7 +82,7 @@ export function minutesUntil(window: TimeWindow, zones: LocalTimes): (nowMs: num
   const from = readClock(window.from ?? '00:00')
   return (nowMs) => {
     const { day, minute } = localTime(nowMs)
-    const ahead = Array.from({ length: 10 }, (_, n) => n - 1).filter((n) => days.has((day + n + 7) % 7))
+    const ahead = Array.from({ length: 24 }, (_, n) => n - 1).filter((n) => days.has((day + n + 7) % 7))
     return ahead.map((n) => n * DAY_MINUTES + from - minute).filter((minutes) => minutes >= -MAX_SHIFT_MINUTES)
   }
 }

@@ -49,7 +49,7 @@ export type AvailabilityWindow = Readonly<z.infer<typeof window>>
 export interface Availability {
   /** @param nowMs milliseconds since 1970 */
   isOpen(nowMs: number): boolean
-  /** The next moment at which it is open and wasn't a minute before; undefined when there is none within nine days. */
+  /** The next moment at which it is open and wasn't a minute before; undefined when it never closes. */
   opensAt(nowMs: number): number | undefined
 }
 

@@ -1,7 +1,7 @@
 import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
-import { agentDefinition, agentRecord } from '../../src/registry/messages.ts'
 import { type AvailabilityWindow, compileAvailability } from '../../src/registry/index.ts'
+import { agentDefinition, agentRecord } from '../../src/registry/messages.ts'
 
 const at = (text: string): number => Date.parse(text)
 const BERLIN = { zone: 'Europe/Berlin' }
@@ -51,6 +51,13 @@ describe('the hours of an agent', () => {
       opensAt: '2026-10-25T01:15:00Z'
     },
     {
+      id: 'of one day a week, in the hour which is left out on the next',
+      windows: [{ days: 'sun', from: '02:10', to: '02:20', ...BERLIN }],
+      now: '2026-03-22T01:30:00Z',
+      isOpen: false,
+      opensAt: '2026-04-05T00:10:00Z'
+    },
+    {
       id: 'over midnight',
       windows: [{ days: 'fri', from: '22:00', to: '06:00' }],
       now: '2026-11-28T05:59:00Z',
@@ -94,7 +101,10 @@ describe('the hours of an agent', () => {
     const window = fc.record({ days, from: clock, to: clock, zone }).filter(({ from, to }) => from !== to)
     // Around the changes of the clocks on both halves of the earth
     const moment = fc
-      .tuple(fc.constantFrom('2026-03-28', '2026-10-24', '2026-04-04', '2026-10-03', '2026-11-01'), fc.integer({ min: 0, max: 2_880 }))
+      .tuple(
+        fc.constantFrom('2026-03-28', '2026-10-24', '2026-04-04', '2026-10-03', '2026-11-01'),
+        fc.integer({ min: 0, max: 2_880 })
+      )
       .map(([day, minutes]) => Date.parse(`${day}T00:00:00Z`) + minutes * 60_000)
     fc.assert(
       fc.property(window, moment, (each, now) => {
@@ -102,7 +112,6 @@ describe('the hours of an agent', () => {
         let expected = now + 60_000
         while (!isOpen(expected) || isOpen(expected - 60_000)) {
           expected += 60_000
-          if (expected > now + 9 * 86_400_000) return // One day a week, whose window fell in the hour left out
         }
         expect(opensAt(now)).toBe(expected)
       }),

@@ -73,7 +73,7 @@ it('is never up while it is held, never held for more than five minutes, and com
       let now = 0
       for (const [what, gap] of steps) {
         now += gap
-        const wasUp = damper.isUp
+        const { isUp: wasUp } = damper
         if (what === 'fall') damper.fall(now)
         else if (what === 'vouch') damper.vouch(now)
         else damper.note(what === 'good', now)
@@ -89,7 +89,7 @@ it('comes and goes once a minute at most, however fast what it watches does', ()
   const damper = new Damper()
   let rises = 0
   for (let now = 0; now < 3_600_000; now += 250) {
-    const wasUp = damper.isUp
+    const { isUp: wasUp } = damper
     if ((now / 250) % 2 === 0) damper.vouch(now)
     else damper.fall(now)
     if (wasUp !== true && damper.isUp === true) rises += 1

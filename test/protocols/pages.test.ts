@@ -5,6 +5,7 @@ import * as auth from '../../src/auth/constants.ts'
 import { CALL } from '../../src/calls/constants.ts'
 import * as discovery from '../../src/discovery/constants.ts'
 import { recordsProtocol } from '../../src/discovery/records.ts'
+import * as health from '../../src/health/constants.ts'
 import * as messaging from '../../src/messaging/constants.ts'
 import * as network from '../../src/network/constants.ts'
 import * as oauth from '../../src/oauth/constants.ts'
@@ -211,6 +212,33 @@ const STATEMENTS: ReadonlyArray<{ page: string; says: string }> = [
   { page: 'permission/1.0.0/README.md', says: `at most ${permissions.MAX_WAITS_PER_PEER} waits` },
   { page: 'permission/1.0.0/README.md', says: `at most ${permissions.MAX_REASON_LENGTH} characters` },
   { page: 'permission/1.0.0/README.md', says: `the last ${count(permissions.MAX_KEPT)} answered` },
+  { page: 'status/1.0.0/README.md', says: `\`${health.STATUS.id}\`` },
+  {
+    page: 'status/1.0.0/README.md',
+    says: `frames ≤ ${health.STATUS.maxFrameBytes / KIB} KiB, default deadline ${health.STATUS.timeoutMs / 1000} s, at most ${health.STATUS.maxInFlight} requests running`
+  },
+  { page: 'status/1.0.0/README.md', says: `at most ${health.MAX_NONCE_LENGTH} characters` },
+  {
+    page: 'status/1.0.0/README.md',
+    says: `beyond ${health.STATUS_BURST} requests of one peer at once and then ${health.STATUS_PER_SECOND} a second`
+  },
+  {
+    page: 'status/1.0.0/README.md',
+    says: `${health.MAX_PEERS} at most: ${health.MIN_PROBE_INTERVAL_MS / 1000} s after a change, twice that each time nothing changes, ${health.MAX_PROBE_INTERVAL_MS / 1000} s at last`
+  },
+  {
+    page: 'status/1.0.0/README.md',
+    says: `more than ${health.DEGRADED_ERROR_RATE * 100} % of at least ${health.MIN_CALLS} calls of the last ${(health.WINDOW_SLICE_MS * health.WINDOW_SLICES) / MINUTE} minutes failed, until it is less than ${health.WELL_ERROR_RATE * 100} %`
+  },
+  {
+    page: 'status/1.0.0/README.md',
+    says: `${health.FAILURES_FOR_DOWN} of ${health.PROBES_JUDGED} probes failed`
+  },
+  {
+    page: 'status/1.0.0/README.md',
+    says: `halved every ${health.FLAP_HALF_LIFE_MS / 1000} s, is down to 1, at most ${(Math.log2(health.MAX_FLAP_PENALTY) * health.FLAP_HALF_LIFE_MS) / MINUTE} minutes`
+  },
+  { page: 'records/1.0.0/README.md', says: `at most ${registry.MAX_WINDOWS} windows` },
   { page: 'records/1.0.0/README.md', says: `\`${discovery.RECORDS_PROTOCOL}\`` },
   { page: 'records/1.0.0/README.md', says: `(1 to ${discovery.MAX_PAGE_RECORDS}, default` },
   { page: 'records/1.0.0/README.md', says: `about ${count(discovery.MAX_PAGE_BYTES / KIB)} KiB` },

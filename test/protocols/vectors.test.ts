@@ -10,7 +10,14 @@ import { nameKey, segmentKey } from '../../src/discovery/names.ts'
 import { createRecordsEndpoint } from '../../src/discovery/records.ts'
 import { readMessage } from '../../src/discovery/topics.ts'
 import { MeshError } from '../../src/errors.ts'
-import { deliverAnswer, envelope, messageRequest, signedMessages, signedReceipts } from '../../src/messaging/messages.ts'
+import { infoAnswer, pingAnswer, statusRequest } from '../../src/health/messages.ts'
+import {
+  deliverAnswer,
+  envelope,
+  messageRequest,
+  signedMessages,
+  signedReceipts
+} from '../../src/messaging/messages.ts'
 import {
   inviteBody,
   ownerProof,
@@ -117,6 +124,9 @@ const PARSERS: readonly Parser[] = [
   { folder: 'permission/1.0.0', def: 'status', parse: bySchema(statusAnswer, 'INVALID_MESSAGE') },
   { folder: 'permission/1.0.0', def: 'check', parse: bySchema(checkBody, 'INVALID_MESSAGE') },
   { folder: 'permission/1.0.0', def: 'checkAnswer', parse: bySchema(checkAnswer, 'INVALID_MESSAGE') },
+  { folder: 'status/1.0.0', def: 'request', parse: bySchema(statusRequest, 'INVALID_MESSAGE') },
+  { folder: 'status/1.0.0', def: 'pingAnswer', parse: bySchema(pingAnswer, 'INVALID_MESSAGE') },
+  { folder: 'status/1.0.0', def: 'infoAnswer', parse: bySchema(infoAnswer, 'INVALID_MESSAGE') },
   { folder: 'records/1.0.0', def: 'request', parse: byThrowing(askForRecords) },
   { folder: 'records/1.0.0', def: 'queryAnswer', parse: bySchema(queryAnswer, 'INVALID_RECORD') },
   { folder: 'records/1.0.0', def: 'watchItem', parse: bySchema(watchItem, 'INVALID_RECORD') },
