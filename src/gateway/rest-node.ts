@@ -113,7 +113,7 @@ const readMessage = operation({
   }
 })
 
-const permissionParams = z.object({ id: z.string().regex(/^[\w-]{22}$/, 'must be the id of a permission request') })
+const permissionParams = z.object({ id: z.string().regex(/^[\w-]{22,32}$/, 'must be the id of a permission request') })
 const kind = z.enum(['tool', 'skill', 'model'])
 const uses = z.int().min(1).exactOptional()
 

@@ -30,7 +30,9 @@ const WHO = new RegExp(
     'alias:[^\\u0000-\\u001f\\u007f]{1,64}',
     'owner:did:key:z[1-9A-HJ-NP-Za-km-z]{10,200}',
     'scope:[\\x21\\x23-\\x5b\\x5d-\\x7e]{1,256}',
-    'issuer:https?://[\\x21-\\x7e]+'
+    'issuer:https?://[\\x21-\\x7e]+',
+    // Callers at an edge who have proven no PeerId, as `auth` names them
+    '(?:api-key|oauth|mtls):[\\x21-\\x7e]+'
   ].join('|')})$`
 )
 
@@ -39,7 +41,7 @@ const who = z
   .max(MAX_WHO_LENGTH)
   .regex(
     WHO,
-    'must be *, a PeerId, or level: and one of unknown, known, trusted, owner, or alias:, owner:did:key:, scope: or issuer:https:// and what it names'
+    'must be *, a PeerId, or level: and one of unknown, known, trusted, owner, or alias:, owner:did:key:, scope:, issuer:https://, api-key:, oauth: or mtls: and what it names'
   )
 const glob = z.string().min(1).max(MAX_PATTERN_LENGTH)
 const act = glob.refine((pattern) => ACTIONS.some(compileGlob(pattern)), {
@@ -121,7 +123,7 @@ const rule = z
       .regex(/^[A-Za-z0-9][A-Za-z0-9._:@/-]*$/, 'must be letters, digits and . _ : @ / -'),
     effect: z.enum(EFFECTS),
     who: oneOrMore(who).describe(
-      '`*`, a PeerId, `level:<level>` for that level and those above it, `alias:`, `owner:`, `scope:`, `issuer:`; a list: any of'
+      '`*`, a PeerId, `level:<level>` for that level and those above it, `alias:`, `owner:`, `scope:`, `issuer:`, `api-key:`, `oauth:`, `mtls:`; a list: any of'
     ),
     act: oneOrMore(act).describe('glob over actions; `*` stands for any run of characters, nothing else is special'),
     res: oneOrMore(glob).describe('glob over resources, `tool:<agent>/<capability>` or `agent:<agent>`'),
