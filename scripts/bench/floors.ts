@@ -1,5 +1,6 @@
 /** The floors that this project has set itself, and whether a run met them. */
 import { median } from './measure.ts'
+import { BARE, DURABLE } from './messages.ts'
 import type { BenchName, Result } from './result.ts'
 import type { SystemName } from './system.ts'
 
@@ -65,6 +66,15 @@ const FLOORS: readonly (Floor & { readonly pick: Pick })[] = [
     most: true,
     unit: 'ms',
     pick: of('status', '10,000 approvals pending, 100,000 rows of audit', 'p95Ms')
+  },
+  { bench: 'messages', name: 'rate to bare group commits', bound: 0.5, unit: '×', pick: toBare },
+  {
+    bench: 'messages',
+    name: 'loop lag, p99',
+    bound: 15,
+    most: true,
+    unit: 'ms',
+    pick: of('messages', DURABLE, 'lagMs')
   }
 ]
 
@@ -91,6 +101,14 @@ export function ratio(bench: BenchName, inFlight: number, peer: SystemName, runs
   }
 }
 
+/** Runs of the two took turns, so neighbours in time are compared. */
+function toBare(results: readonly Result[]): number | undefined {
+  const runsOf = (what: string) => results.find((each) => each.bench === 'messages' && each.what === what)?.runs
+  const [durable, bare] = [runsOf(DURABLE), runsOf(BARE)]
+  if (durable === undefined || bare === undefined) return undefined
+  return median(durable.map((value, i) => value / (bare[i] ?? Number.NaN)))
+}
+
 function callRate(inFlight: number, peer: SystemName, bound: number): Floor & { readonly pick: Pick } {
   return {
     bench: 'call',
@@ -105,6 +123,6 @@ function streamRate(peer: SystemName, bound: number): Floor & { readonly pick: P
   return { bench: 'stream', name: `items to ${peer}`, bound, unit: '×', pick: ratio('stream', 1, peer, 'runs') }
 }
 
-function of(bench: BenchName, what: string, field: 'p50Ms' | 'p95Ms' | 'rssMb'): Pick {
+function of(bench: BenchName, what: string, field: 'lagMs' | 'p50Ms' | 'p95Ms' | 'rssMb'): Pick {
   return (results) => results.find((result) => result.bench === bench && result.what === what)?.[field]
 }

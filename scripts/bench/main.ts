@@ -10,6 +10,7 @@ import { benchFind } from './find.ts'
 import { judge } from './floors.ts'
 import { describeMachine, toJson, toText } from './report.ts'
 import type { BenchContext, BenchName, BenchOutcome } from './result.ts'
+import { benchMessages } from './messages.ts'
 import { BENCH_NAMES, skippedBy } from './result.ts'
 import { benchStart } from './start.ts'
 import { benchStatus } from './status.ts'
@@ -22,6 +23,7 @@ const BENCHES: Readonly<Record<BenchName, (context: BenchContext) => Promise<Ben
   start: benchStart,
   find: benchFind,
   status: benchStatus,
+  messages: benchMessages,
   steps: benchSteps
 }
 

@@ -50,6 +50,7 @@ export function toText({ machine, reps, seconds, results, floors, skipped }: Rep
   add('start: spawn to ready', startRows(of('start')))
   add('find', findRows(of('find')))
   add('status: the answer of the control socket', findRows(of('status')))
+  add('messages: 1 KiB on disk at both sides, 64 in flight', messageRows(of('messages')))
   add('steps: what a call costs beside the transport', stepRows(of('steps')))
   add('floors', floorRows(floors))
   if (skipped.length > 0)
@@ -95,6 +96,17 @@ function findRows(results: readonly Result[]): string[][] {
     (result.p95Ms ?? Number.NaN).toFixed(2)
   ])
   return [['', 'p50 ms', 'p95 ms'], ...rows]
+}
+
+function messageRows(results: readonly Result[]): string[][] {
+  const rows = results.map((result) => [
+    result.what ?? '',
+    Math.round(result.perSecond).toLocaleString('en'),
+    result.p50Ms.toFixed(2),
+    result.p99Ms.toFixed(2),
+    (result.lagMs ?? Number.NaN).toFixed(1)
+  ])
+  return [['', '/s', 'p50 ms', 'p99 ms', 'loop lag p99 ms'], ...rows]
 }
 
 function stepRows(results: readonly Result[]): string[][] {

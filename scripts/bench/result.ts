@@ -3,7 +3,7 @@
 import type { SystemName } from './system.ts'
 import { Skip } from './system.ts'
 
-export const BENCH_NAMES = ['call', 'stream', 'start', 'find', 'status', 'steps'] as const
+export const BENCH_NAMES = ['call', 'stream', 'start', 'find', 'status', 'messages', 'steps'] as const
 export type BenchName = (typeof BENCH_NAMES)[number]
 
 /** One line of the results; medians over the repetitions. */
@@ -25,6 +25,8 @@ export interface Result {
   readonly cpuMicros?: number
   /** `p50Ms` and `p99Ms` are those of a whole stream of this many items. */
   readonly itemsPerStream?: number
+  /** p99 of the delay of the event loop, of the worse side. */
+  readonly lagMs?: number
   /** Resident set size, MB of 10⁶ bytes. */
   readonly rssMb?: number
   /** `perSecond` of each repetition, in order; the same place in two results means the same time. */
