@@ -32,7 +32,7 @@ interface Running {
 }
 
 it(`loses nothing, handles everything once and in order over ${ROUNDS} kills of either side, seed ${SEED}`, {
-  timeout: 180_000
+  timeout: 60_000 + ROUNDS * 4_000
 }, async () => {
   const folder = await mkdtemp(join(tmpdir(), 'mesh-'))
   onTestFinished(() => rm(folder, { recursive: true, force: true }))
