@@ -114,7 +114,7 @@ export class Requests {
 
   async #find({ id, type: _type, ...rest }: Frame<'find'>, running: Running): Promise<void> {
     const { node, session } = this.#init
-    node.edges.allow(session(), 'node.read', 'node')
+    node.edges.allow(session(), 'node.read', 'node:find')
     const results = node.find({ ...defined(rest), signal: running.controller.signal })
     // When it fails, so does the iteration.
     results.summary.catch(() => {})

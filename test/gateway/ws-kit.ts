@@ -35,8 +35,10 @@ export async function startEdge({ node: init = {}, limits, origins = [] }: EdgeK
 
 export interface Seen {
   readonly type: string
-  // Tests look into whatever the node sends
-  readonly [member: string]: any
+  readonly id?: string
+  readonly agent?: string
+  readonly seq?: number
+  readonly [member: string]: unknown
 }
 
 export interface ClientInit {
@@ -44,6 +46,8 @@ export interface ClientInit {
   /** Sent as `Authorization: Bearer`. */
   readonly token?: string
   readonly headers?: Readonly<Record<string, string>>
+  /** Subprotocol. */
+  readonly protocol?: string
 }
 
 /** A client that remembers what it sees. */
@@ -55,13 +59,13 @@ export class Client {
   #waiting: (() => void)[] = []
   readonly closed: Promise<number>
 
-  constructor({ url, token, headers = {} }: ClientInit) {
-    this.socket = new WebSocket(url, 'pryx-mesh.v1', {
+  constructor({ url, token, headers = {}, protocol = 'pryx-mesh.v1' }: ClientInit) {
+    this.socket = new WebSocket(url, protocol, {
       headers: { ...headers, ...(token === undefined ? {} : { authorization: `Bearer ${token}` }) },
       perMessageDeflate: false
     })
     this.socket.on('error', () => {})
-    this.closed = once(this.socket, 'close').then(([code]) => code)
+    this.closed = new Promise((resolve) => this.socket.once('close', resolve))
     this.socket.on('message', (data: Buffer) => {
       const frame = JSON.parse(data.toString())
       if (
@@ -123,8 +127,8 @@ export async function register(
 ): Promise<Registered> {
   const client = await connect(init)
   client.send({ type: 'register', agent: { name, capabilities } })
-  const { id, resume } = await client.take('registered')
-  return { client, id, resume }
+  const { id = '', resume } = await client.take('registered')
+  return { client, id, resume: String(resume) }
 }
 
 /** What the server answers to a request to upgrade that it refuses. */
