@@ -30,6 +30,7 @@ export type {
 } from './messaging/index.ts'
 export { createSwarmKey, type LanStatus, type NetworkStatus, type PeerInfo } from './network/index.ts'
 export {
+  type AuthInit,
   type CallOptions,
   createNode,
   type ExchangedToken,
