@@ -74,8 +74,9 @@ export class Client {
       )
         this.received += 1
       this.frames.push(frame)
-      for (const wake of this.#waiting.splice(0)) wake()
+      this.#wake()
     })
+    void this.closed.then(() => this.#wake())
     onTestFinished(() => this.socket.terminate())
   }
 
@@ -94,12 +95,15 @@ export class Client {
         throw new Error(`closed before ${type}; saw ${JSON.stringify(this.frames).slice(0, 500)}`)
       await new Promise<void>((resolve, reject) => {
         this.#waiting.push(resolve)
-        this.socket.once('close', () => resolve())
         deadline.addEventListener('abort', () =>
           reject(new Error(`no ${type}; saw ${JSON.stringify(this.frames).slice(0, 500)}`))
         )
       })
     }
+  }
+
+  #wake(): void {
+    for (const wake of this.#waiting.splice(0)) wake()
   }
 }
 
