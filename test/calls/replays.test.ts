@@ -73,7 +73,8 @@ function texts(seed: number, log: Log): AgentInit {
 
 async function startCuttable(seed = 1): Promise<{ near: Node; far: Node; log: Log; cut: () => boolean }> {
   const cutter = cuttable()
-  const far = await startNode({ name: 'far' })
+  // Both, as either may dial the other again
+  const far = await startNode({ name: 'far', transports: cutter.transports })
   const near = await startNode({ name: 'near', transports: cutter.transports })
   await near.connect(addressOf(far))
   const log: Log = { starts: 0, ends: [] }
