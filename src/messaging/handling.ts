@@ -8,6 +8,7 @@ import {
   DELIVERED_AFTER_MS,
   HANDLER_RETRY_MAX_MS,
   HANDLER_RETRY_MIN_MS,
+  MAX_BATCH_MESSAGES,
   MAX_HANDLERS,
   MAX_HANDLERS_PER_AGENT,
   MAX_TRIES,
@@ -43,6 +44,23 @@ export interface Waiting {
   readonly message: Envelope
   readonly bytes: number
   readonly tries: number
+}
+
+/** A turn of a pair. */
+interface Run {
+  /** Of the journal, when it began. */
+  readonly generation: number
+  /** What is being written. */
+  readonly ends: Promise<void>[]
+}
+
+/** What comes of a message beside its end. */
+interface Effects {
+  readonly statements?: readonly Statement[]
+  readonly drafts?: readonly Draft[]
+  readonly isAnswered?: boolean
+  readonly isDead?: boolean
+  readonly written?: () => void
 }
 
 interface End {
@@ -108,8 +126,12 @@ export class Handling {
   adopt(pair: InPair, waiting: Waiting, running: Promise<Attempt>, generation: number): void {
     this.#occupy(pair.agent, 1)
     const drained = running
-      .then((result) => this.#finish(pair, waiting, result, generation))
-      .then((goOn) => (goOn ? this.#drain(pair) : undefined))
+      .then(async (result) => {
+        const ends: Promise<void>[] = []
+        const goesOn = await this.#finish(pair, waiting, result, { generation, ends })
+        await Promise.all(ends)
+        if (goesOn) await this.#drain(pair)
+      })
       .catch((err: unknown) => {
         pair.dueAt = this.#components.clock() + RETRY_MIN_MS
         this.#components.log(`messages of ${pair.sender}: ${String(err)}`)
@@ -150,46 +172,67 @@ export class Handling {
   async #drain(pair: InPair): Promise<void> {
     while (pair.waiting > 0 && !this.#stopping.signal.aborted) {
       if (pair.dueAt > this.#components.clock()) return
-      if (!(await this.#next(pair))) return
+      if (!(await this.#some(pair))) return
     }
   }
 
-  /** @returns whether to go on with the next */
-  async #next(pair: InPair): Promise<boolean> {
-    const { store, journal, clock, receiver } = this.#components
-    const generation = journal.generation
-    const row = store.get(
-      `SELECT envelope, bytes, tries, exp FROM message_in WHERE pair = ? AND state IN ('accepted', 'delivered') ORDER BY n LIMIT 1`,
-      [pair.id]
+  /**
+   * Handles the oldest of a pair. The next is begun while the one before is being written: the journal keeps their order, and
+   * with one that isn't kept those after it aren't either.
+   *
+   * @returns whether there may be more to do at once
+   */
+  async #some(pair: InPair): Promise<boolean> {
+    const rows = this.#components.store.all(
+      `SELECT envelope, bytes, tries, exp FROM message_in WHERE pair = ? AND state IN ('accepted', 'delivered') ORDER BY n LIMIT ?`,
+      [pair.id, pair.suspects > 0 ? 1 : MAX_BATCH_MESSAGES]
     )
-    if (row === undefined) {
+    if (rows.length === 0) {
       pair.waiting = 0
       return false
     }
+    const ends: Promise<void>[] = []
+    let goesOn = true
+    try {
+      for (const row of rows) {
+        if (this.#stopping.signal.aborted) goesOn = false
+        const generation = this.#components.journal.generation
+        goesOn &&= await this.#next(pair, row, { ends, generation })
+        if (!goesOn) break
+      }
+    } finally {
+      await Promise.all(ends)
+    }
+    return goesOn
+  }
+
+  /** @returns whether to go on with the next */
+  async #next(pair: InPair, row: Row, run: Run): Promise<boolean> {
+    const { clock, receiver } = this.#components
     const waiting = readWaiting(row)
     if (number(row, 'exp') <= clock())
-      return this.#end(pair, waiting, { state: 'expired', reason: 'not handled in time' })
+      return this.#end(pair, waiting, { state: 'expired', reason: 'not handled in time' }, run)
     const handler = receiver(pair.agent)
     if (handler === 'down') return false
     if (typeof handler === 'string') {
       const reason = handler === 'unknown' ? 'there is no such agent any more' : 'the agent takes no messages'
-      return this.#end(pair, waiting, { state: 'failed', code: 'NOT_FOUND', reason })
+      return this.#end(pair, waiting, { state: 'failed', code: 'NOT_FOUND', reason }, run)
     }
-    const tried = pair.isSuspect ? await this.#suspect(pair, waiting) : waiting
+    const tried = pair.suspects > 0 ? await this.#suspect(pair, waiting, run) : waiting
     if (tried === undefined) return true
     const running = this.run(pair, handler, tried.message, tried.tries)
     const result = running instanceof Promise ? await this.#awaited(pair, tried, running) : running
-    return this.#finish(pair, tried, result, generation)
+    return this.#finish(pair, tried, result, run)
   }
 
   /** The node ended without having stopped, perhaps by this very handler: that counts, and is written before the next attempt. */
-  async #suspect(pair: InPair, waiting: Waiting): Promise<Waiting | undefined> {
+  async #suspect(pair: InPair, waiting: Waiting, run: Run): Promise<Waiting | undefined> {
     const { journal, clock } = this.#components
-    pair.isSuspect = false
+    pair.suspects -= 1
     const tries = waiting.tries + 1
     const { id } = waiting.message
     if (tries >= MAX_TRIES) {
-      await this.#bury(pair, { ...waiting, tries }, 'the node ended during its attempts')
+      await this.#bury(pair, { ...waiting, tries }, 'the node ended during its attempts', { run })
       return undefined
     }
     await journal.write([
@@ -226,39 +269,27 @@ export class Handling {
     }
   }
 
-  async #finish(pair: InPair, waiting: Waiting, result: Attempt, generation: number): Promise<boolean> {
+  async #finish(pair: InPair, waiting: Waiting, result: Attempt, run: Run): Promise<boolean> {
     const { journal, state, clock } = this.#components
-    if (result.end === 'again') return this.#again(pair, waiting, result)
-    if (generation !== journal.generation) {
+    if (result.end === 'again') return this.#again(pair, waiting, result, run)
+    if (run.generation !== journal.generation) {
       // It may have read what was not kept: as if it had not run
       pair.dueAt = clock() + RETRY_MIN_MS
       return false
     }
-    const published = state.publish(pair.agent, result.changes)
-    try {
-      return await this.#end(
-        pair,
-        waiting,
-        { ...result, state: result.end },
-        {
-          statements: published.statements,
-          drafts: result.drafts,
-          isAnswered: result.isAnswered
-        }
-      )
-    } finally {
-      published.written()
-    }
+    const { statements, written } = state.publish(pair.agent, result.changes)
+    const { drafts, isAnswered } = result
+    return this.#end(pair, waiting, { ...result, state: result.end }, run, { statements, drafts, isAnswered, written })
   }
 
-  async #again(pair: InPair, waiting: Waiting, { code, reason, detail }: Attempt): Promise<boolean> {
+  async #again(pair: InPair, waiting: Waiting, { code, reason, detail }: Attempt, run: Run): Promise<boolean> {
     const { journal, clock } = this.#components
     if (this.#stopping.signal.aborted) return false
     const { id } = waiting.message
     const tries = waiting.tries + 1
     const event = insertEvent({ message: id, at: clock(), what: 'attempt', code, reason: detail })
     if (tries >= MAX_TRIES) {
-      await this.#bury(pair, { ...waiting, tries }, reason ?? '', { code, event })
+      await this.#bury(pair, { ...waiting, tries }, reason ?? '', { code, event, run })
       return true
     }
     await journal.write([
@@ -277,7 +308,7 @@ export class Handling {
     pair: InPair,
     waiting: Waiting,
     reason: string,
-    more: { readonly code?: string | undefined; readonly event?: Statement } = {}
+    more: { readonly code?: string | undefined; readonly event?: Statement; readonly run: Run }
   ): Promise<void> {
     const { emit, newId, clock } = this.#components
     const { message, tries } = waiting
@@ -285,31 +316,15 @@ export class Handling {
     const body = { code, message: `given up after ${tries} attempts: ${reason}` }
     const drafts =
       message.kind === 'request' ? [replyDraft(message, { outcome: 'error', body }, { id: newId(), now: clock() })] : []
-    await this.#end(
-      pair,
-      waiting,
-      { state: 'failed', code, reason: body.message },
-      {
-        statements: more.event === undefined ? [] : [more.event],
-        drafts,
-        isAnswered: drafts.length > 0,
-        isDead: true
-      }
-    )
+    const statements = more.event === undefined ? [] : [more.event]
+    const effects = { statements, drafts, isAnswered: drafts.length > 0, isDead: true }
+    this.#end(pair, waiting, { state: 'failed', code, reason: body.message }, more.run, effects)
+    await Promise.all(more.run.ends)
     emit('message:dead', { id: message.id, agent: pair.recipient, reason: body.message })
   }
 
-  async #end(
-    pair: InPair,
-    { message, bytes, tries }: Waiting,
-    end: End,
-    more: {
-      readonly statements?: readonly Statement[]
-      readonly drafts?: readonly Draft[]
-      readonly isAnswered?: boolean
-      readonly isDead?: boolean
-    } = {}
-  ): Promise<boolean> {
+  /** Ends a message; it is written with what comes of it by the time that `run.ends` have resolved. @returns true */
+  #end(pair: InPair, { message, bytes, tries }: Waiting, end: End, run: Run, effects: Effects = {}): boolean {
     const { journal, pairs, clock, onReceipt } = this.#components
     const at = clock()
     const { state, code, reason } = end
@@ -318,20 +333,27 @@ export class Handling {
       ...(code === undefined ? {} : { code }),
       ...(reason === undefined ? {} : { reason: reason.slice(0, MAX_RECEIPT_REASON) })
     }
-    const { isAnswered: answered = false, isDead = false } = more
-    await journal.write(
+    const { isAnswered: answered = false, isDead = false, statements = [], drafts = [], written } = effects
+    const ending = journal.write(
       [
-        ...(more.statements ?? []),
+        ...statements,
         endIn({ peer: pair.peer, id: message.id }, { state, at, code, reason }, { answered, isDead, tries }),
         putReceipt(pair.peer, receipt)
       ],
-      more.drafts
+      drafts
     )
-    pair.waiting = Math.max(0, pair.waiting - 1)
-    pair.isWarm = true
-    pair.dueAt = 0
-    pairs.count(pair.peer, -1, -bytes)
-    onReceipt(pair.peer)
+    const ended = ending
+      .then(() => {
+        pair.waiting = Math.max(0, pair.waiting - 1)
+        pair.isWarm = true
+        pair.dueAt = 0
+        pairs.count(pair.peer, -1, -bytes)
+        onReceipt(pair.peer)
+      })
+      .finally(written)
+    // Whoever waits for all is told; until then nobody else may be
+    ended.catch(() => {})
+    run.ends.push(ended)
     return true
   }
 }

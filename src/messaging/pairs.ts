@@ -20,8 +20,8 @@ export interface InPair {
   isWanted: boolean
   /** Something of it was handled since the start: what comes next may be handled before it is written. */
   isWarm: boolean
-  /** It waited when the node started: its first may be what ended the node before. */
-  isSuspect: boolean
+  /** Messages that waited when the node started after a crash: each may be what ended it, so they are handled one by one. */
+  suspects: number
   /** No attempt before. */
   dueAt: number
 }
@@ -62,7 +62,7 @@ export class Pairs {
       if (stored === undefined) continue
       const pair = fromRow(stored)
       pair.waiting = count
-      pair.isSuspect = isSuspect
+      pair.suspects = isSuspect ? count : 0
       this.#pairs.set(`${pair.sender} ${pair.recipient}`, pair)
     }
   }
@@ -152,7 +152,7 @@ function newPair(pair: Pick<InPair, 'id' | 'peer' | 'sender' | 'recipient' | 'ma
     isRunning: false,
     isWanted: false,
     isWarm: false,
-    isSuspect: false,
+    suspects: 0,
     dueAt: 0
   }
 }
