@@ -65,6 +65,8 @@ class NodeHealth implements Health {
       on('peer:join', ({ peer }) => this.#peers.joined(peer)),
       on('peer:leave', ({ peer }) => this.#peers.left(peer)),
       on('agent:added', ({ agent }) => void this.#agents.get(this.#nameOf(agent))),
+      // Its hours may be others now
+      on('agent:updated', ({ agent }) => this.#agents.get(this.#nameOf(agent))?.settle(this.#now())),
       on('agent:removed', ({ agent }) => this.#agents.forget(this.#nameOf(agent))),
       on('trust:changed', ({ peer, to }) => {
         if (to === 'blocked') this.#peers.forget(peer)
