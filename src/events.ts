@@ -60,6 +60,10 @@ export interface MeshEvents {
   'message:delayed': { id: string; peer: string }
   /** An agent of this node could not handle a message; it is kept as a dead letter. */
   'message:dead': { id: string; agent: string; reason: string }
+  /** Messages for a peer that can't be reached lie sealed in one of its mailboxes. */
+  'mailbox:deposited': { peer: string; mailbox: string; messages: number }
+  /** Messages for this node came out of one of its mailboxes. */
+  'mailbox:collected': { mailbox: string; messages: number }
   /** A login has another state. */
   'login:changed': { id: string; issuer: string; state: string; reason?: string }
 }

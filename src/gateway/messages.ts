@@ -26,6 +26,8 @@ const EVENTS: Readonly<Record<MeshEventName, true>> = {
   'message:receipt': true,
   'message:delayed': true,
   'message:dead': true,
+  'mailbox:collected': true,
+  'mailbox:deposited': true,
   'peer:join': true,
   'peer:leave': true,
   'agent:added': true,

@@ -24,8 +24,8 @@ export interface DeliveryComponents {
   readonly note: Trust['note']
 }
 
-/** Checks who wrote what comes, and takes it. */
-export type Receive = (request: DeliverRequest, carrier: Caller) => Promise<DeliverAnswer>
+/** Checks who wrote what comes, and takes it; undefined: it was brought by one who could not know what it is. */
+export type Receive = (request: DeliverRequest, carrier?: Caller) => Promise<DeliverAnswer>
 
 export function createReceive({ identity, receiving, callerOf, note }: DeliveryComponents): Receive {
   const verify = createBatchVerifier()
@@ -52,11 +52,12 @@ export function createReceive({ identity, receiving, callerOf, note }: DeliveryC
   return async (request, carrier) => {
     const signatures = await Promise.all(request.signatures.map((jws) => verify(jws).catch(MeshError.from)))
     const opened = request.messages.map((message) => open(message, signatures))
-    if (opened.some((each) => 'state' in each && each.code === 'INVALID_RECORD')) note(carrier.peer, 'signature:bad')
+    if (carrier !== undefined && opened.some((each) => 'state' in each && each.code === 'INVALID_RECORD'))
+      note(carrier.peer, 'signature:bad')
     const authors = Map.groupBy(opened.filter(isArrival), (arrival) => peerOf(arrival.envelope.from))
     const taken = new Map<Arrival | DeliverResult, Taken>()
     for (const [author, arrivals] of authors) {
-      const caller = author === carrier.peer ? carrier : callerOf(author)
+      const caller = author === carrier?.peer ? carrier : callerOf(author)
       const results = await receiving.take(caller, arrivals)
       for (const [index, arrival] of arrivals.entries()) {
         const result = results[index]

@@ -23,9 +23,20 @@ import type { Rpc } from '../rpc/index.ts'
 import type { Store } from '../store/index.ts'
 import type { Trust } from '../trust/index.ts'
 import type { MessageState } from './constants.ts'
+import type { WaitedFor } from './mailbox-depositing.ts'
 import type { DeliverAnswer, DeliverRequest, Envelope } from './messages.ts'
 
 export * from './constants.ts'
+export {
+  createMailboxes,
+  MAILBOX,
+  type Mailboxes,
+  type MailboxesComponents,
+  type MailboxesInit,
+  mailboxMigrations,
+  type ServedMailbox,
+  type UsedMailbox
+} from './mailboxes.ts'
 export { type DeliverAnswer, type DeliverRequest, deliverRequest, type Envelope, envelope } from './messages.ts'
 export { createMessaging } from './messaging.ts'
 export { messagingMigrations } from './rows.ts'
@@ -206,13 +217,11 @@ export interface Messaging {
   readonly counts: MessagingCounts
   /**
    * Takes messages that came by another way than their author's own connection, such as a mailbox: signatures, policy
-   * and order are checked as ever.
-   *
-   * @param carrier who brought them
+   * and order are checked as ever. Their authors, who get no answer, get receipts.
    */
-  receive(request: DeliverRequest, carrier: Caller): Promise<DeliverAnswer>
-  /** What waits for a peer, as a request to deliver, for a mailbox to keep; undefined when nothing does. Sending goes on. */
-  queuedFor(peer: string, options?: { readonly after?: string }): DeliverRequest | undefined
+  receive(request: DeliverRequest): Promise<DeliverAnswer>
+  /** Peers that messages wait for here. */
+  waitedFor(): readonly WaitedFor[]
   /** Takes receipts signed by the node they are about messages to. @throws {MeshError} INVALID_RECORD, INVALID_MESSAGE */
   takeReceipts(jws: string): Promise<void>
   /** Lets go of the handlers and what is under way; all that was acknowledged is on disk. */
@@ -230,6 +239,10 @@ export interface MessagingComponents {
   readonly receiver: (agent: string) => Receiver
   readonly emit: Emit
   readonly on: Events['on']
+  /** A peer has answered. */
+  readonly onMet?: (peer: string) => void
+  /** Brings receipts to a peer by another way, when it can't be reached. @returns whether that was possible */
+  readonly carryReceipts?: (peer: string, jws: string) => Promise<boolean>
   /** What must be shown to a peer before it is asked for something; undefined when that is done. */
   readonly prepare?: (peer: string) => Promise<unknown> | undefined
   /** Why nothing new may be kept just now (the disk is nearly full), or undefined. */

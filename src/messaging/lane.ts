@@ -95,17 +95,6 @@ export class Lane {
     this.#isStopped = true
   }
 
-  /** The oldest that wait, as one request; undefined when nothing does. */
-  peek(afterId: string | undefined): DeliverRequest | undefined {
-    const start =
-      afterId === undefined
-        ? undefined
-        : this.#components.store.get('SELECT n FROM message_out WHERE id = ?', [afterId])
-    const cursor = start === undefined ? 0 : number(start, 'n')
-    const batch = this.#select(cursor, new Map())
-    return batch.length === 0 ? undefined : this.#request(batch)
-  }
-
   #unblock(): void {
     const now = this.#components.clock()
     for (const block of this.#blocks.values()) {

@@ -1,4 +1,4 @@
-import { type Caller, ownerCaller } from '../auth/index.ts'
+import { ownerCaller } from '../auth/index.ts'
 import { MeshError } from '../errors.ts'
 import { agentName } from '../registry/messages.ts'
 import { AgentState } from './agent-state.ts'
@@ -18,6 +18,7 @@ import type {
 } from './index.ts'
 import { type Draft, Journal } from './journal.ts'
 import { Lane } from './lane.ts'
+import { oweReceipts } from './mailbox-owing.ts'
 import { type DeliverAnswer, type DeliverRequest, deliverAnswer, type Envelope } from './messages.ts'
 import { Outcomes } from './outcomes.ts'
 import { Pairs } from './pairs.ts'
@@ -41,8 +42,10 @@ const RUNNING = { agent: ' ', key: 'running' }
 /** How often what is rare is looked for: expired messages, delays. */
 const LOOK_INTERVAL_MS = 1_000
 
+type Optional = 'carryReceipts' | 'onMet' | 'prepare'
+
 class MessageRoom implements Messaging {
-  readonly #components: Required<Omit<MessagingComponents, 'prepare'>> & Pick<MessagingComponents, 'prepare'>
+  readonly #components: Required<Omit<MessagingComponents, Optional>> & Pick<MessagingComponents, Optional>
   readonly #init: MessagingInit
   readonly #newId: () => string
   readonly #self: string
@@ -277,12 +280,15 @@ class MessageRoom implements Messaging {
     this.#receipts.drop(peer)
   }
 
-  receive(request: DeliverRequest, carrier: Caller): Promise<DeliverAnswer> {
-    return this.#receive(request, carrier)
+  async receive(request: DeliverRequest): Promise<DeliverAnswer> {
+    const { store, clock } = this.#components
+    const answer = await this.#receive(request)
+    for (const author of await oweReceipts(store, request, answer, clock())) this.#receipts.add(author)
+    return answer
   }
 
-  queuedFor(peer: string, options: { readonly after?: string } = {}): DeliverRequest | undefined {
-    return this.#room.has(peer) ? this.#lane(peer).peek(options.after) : undefined
+  waitedFor(): ReturnType<Messaging['waitedFor']> {
+    return [...this.#room.peers].map((peer) => ({ peer, problem: this.#lanes.get(peer)?.problem }))
   }
 
   takeReceipts(jws: string): Promise<void> {
@@ -353,10 +359,11 @@ class MessageRoom implements Messaging {
   }
 
   async #deliver(peer: string, request: DeliverRequest): Promise<DeliverAnswer> {
-    const { rpc, prepare, permissions, identity } = this.#components
+    const { rpc, prepare, permissions, identity, onMet } = this.#components
     if (peer === this.#self) return this.#receive(request, ownerCaller(identity.id))
     await prepare?.(peer)
     const answer = deliverAnswer.parse(await rpc.request(peer, limits.MESSAGE, request))
+    onMet?.(peer)
     for (const { state, code, reason } of answer.results) {
       if (state === 'pending') permissions.expect(peer, new MeshError('PERMISSION_PENDING', reason ?? code ?? ''))
     }
@@ -364,10 +371,15 @@ class MessageRoom implements Messaging {
   }
 
   async #push(peer: string, jws: string): Promise<void> {
-    const { rpc, prepare } = this.#components
+    const { rpc, prepare, onMet, carryReceipts } = this.#components
     if (peer === this.#self) return this.#takeReceipts(jws)
-    await prepare?.(peer)
-    await rpc.request(peer, limits.MESSAGE, { op: 'receipts', jws })
+    try {
+      await prepare?.(peer)
+      await rpc.request(peer, limits.MESSAGE, { op: 'receipts', jws })
+      onMet?.(peer)
+    } catch (err) {
+      if (this.#isStopped || !(await carryReceipts?.(peer, jws))) throw err
+    }
   }
 
   /** @param by who brought them; whatever they say, only whom a message was sent to can say it */

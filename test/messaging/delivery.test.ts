@@ -1,7 +1,7 @@
 import { expect, it } from 'vitest'
 import { createIdentity } from '../../src/identity/index.ts'
 import { failureOf } from '../nodes.ts'
-import { joined, keeper, Mesh, openRoom, soon } from './room.ts'
+import { joined, keeper, Mesh, openRoom, queuedFor, soon } from './room.ts'
 
 async function startTwo(init: Parameters<typeof openRoom>[1] = {}) {
   const mesh = new Mesh()
@@ -57,15 +57,14 @@ it('refuses what is forged, tampered with, or for another', async () => {
   const { mesh, ann, bob, kept, to } = await startTwo()
   mesh.cut.add(bob.id)
   await ann.messaging.send({ to, body: 'true' })
-  const request = ann.messaging.queuedFor(bob.id)
+  const request = queuedFor(ann, bob.id)
   const [message] = request?.messages ?? []
   if (request === undefined || message === undefined) throw new Error('nothing is queued')
   const eve = createIdentity()
-  const carrier = { peer: eve.id, credentials: [], trust: 'known', binding: 'noise' } as const
   const results = async (changed: Partial<typeof message>, to = bob) => {
     const {
       results: [result]
-    } = await to.messaging.receive({ ...request, messages: [{ ...message, ...changed }] }, carrier)
+    } = await to.messaging.receive({ ...request, messages: [{ ...message, ...changed }] })
     return result
   }
   const refused = { state: 'refused' }
@@ -85,10 +84,9 @@ it('takes messages from whoever carries them, for they are signed', async () => 
   const { mesh, ann, bob, kept, to } = await startTwo()
   mesh.cut.add(bob.id)
   const { id } = await ann.messaging.send({ to, body: 'by another way' })
-  const request = ann.messaging.queuedFor(bob.id)
+  const request = queuedFor(ann, bob.id)
   if (request === undefined) throw new Error('nothing is queued')
-  const carrier = { peer: createIdentity().id, credentials: [], trust: 'unknown', binding: 'noise' } as const
-  const { results, receipts } = await bob.messaging.receive(request, carrier)
+  const { results, receipts } = await bob.messaging.receive(request)
   expect(results).toEqual([{ state: 'kept' }])
   await ann.messaging.takeReceipts(receipts ?? '')
   await expect.poll(() => kept).toEqual(['by another way'])
@@ -117,12 +115,11 @@ it('lets no message overtake one that is lost on the way', async () => {
   mesh.cut.add(bob.id)
   await ann.messaging.send({ to, body: 1 })
   await ann.messaging.send({ to, body: 2 })
-  const request = ann.messaging.queuedFor(bob.id)
+  const request = queuedFor(ann, bob.id)
   if (request === undefined) throw new Error('nothing is queued')
-  const carrier = { peer: ann.id, credentials: [], trust: 'known', binding: 'noise' } as const
   const second = { ...request, messages: request.messages.slice(1) }
-  expect(await bob.messaging.receive(second, carrier)).toEqual({ results: [{ state: 'gap' }] })
-  expect((await bob.messaging.receive(request, carrier)).results).toEqual([{ state: 'kept' }, { state: 'kept' }])
+  expect(await bob.messaging.receive(second)).toEqual({ results: [{ state: 'gap' }] })
+  expect((await bob.messaging.receive(request)).results).toEqual([{ state: 'kept' }, { state: 'kept' }])
   await expect.poll(() => kept).toEqual([1, 2])
 })
 

@@ -12,6 +12,8 @@ import {
   messagingMigrations,
   type Receiver
 } from '../../src/messaging/index.ts'
+import { DepositBatches } from '../../src/messaging/mailbox-batches.ts'
+import type { DeliverRequest } from '../../src/messaging/messages.ts'
 import { openPolicy, type Policy, policyMigrations } from '../../src/policy/index.ts'
 import { dispatch, type Endpoint } from '../../src/rpc/index.ts'
 import { openStore, type Store } from '../../src/store/index.ts'
@@ -133,4 +135,10 @@ export function keeper(): { kept: unknown[]; handler: MessageHandler } {
 /** The connection to a peer has come up. */
 export function joined(room: Room, peer: string): void {
   room.events.emit('peer:join', { peer, address: '' })
+}
+
+/** What waits for a peer, as a request to deliver. */
+export function queuedFor({ store }: Room, peer: string): DeliverRequest | undefined {
+  const batch = new DepositBatches(store, peer, { cursor: 0, now: Date.now() }).next()
+  return batch && JSON.parse(batch.plain)
 }
