@@ -27,12 +27,13 @@ describe('a peer that is blocked', () => {
       ],
       allow: 'any'
     })
-    const items = near.stream(`${far.id}/source`, 'flow')[Symbol.asyncIterator]()
+    const items = near.stream(`${far.id}/source`, 'flow', {}, { timeoutMs: 3_000 })[Symbol.asyncIterator]()
     expect(await items.next()).toEqual({ done: false, value: 0 })
     const left = nextEvent(near, 'peer:leave', ({ peer }) => peer === far.id)
     await far.trust.set(near.id, { level: 'blocked' })
     await Promise.all([aborted.promise, left])
-    expect(await failureOf(drain(items))).toMatchObject({ code: 'CONNECTION_LOST' })
+    // It tries to go on with the stream, until its deadline
+    expect(['TIMEOUT', 'UNREACHABLE', 'CONNECTION_LOST']).toContain(codeOf(await failureOf(drain(items))))
     expect(far.peers()).toEqual([])
   })
 
