@@ -33,6 +33,12 @@ export function checkFirstHolder(holder: string, self: string, depth: number): v
   else if (depth > 0) throw new MeshError('INVALID_ARGUMENT', 'only peers can pass grants on')
 }
 
+export function blocked(holder: string): MeshError {
+  return new MeshError('INVALID_ARGUMENT', `${holder} is blocked`, {
+    hint: `let it in first: pryx-mesh trust set ${holder} unknown`
+  })
+}
+
 export function full(what: string): MeshError {
   return new MeshError('BUSY', `there are ${what} already`, { hint: 'pryx-mesh grants revoke ID ends one' })
 }
