@@ -18,13 +18,19 @@ export interface EdgeKitInit {
   readonly node?: NodeInit
   readonly limits?: Partial<WsLimits>
   readonly origins?: readonly string[]
+  /** Monotonic milliseconds. */
+  readonly now?: () => number
 }
 
 /** A node with an HTTP edge on loopback. */
-export async function startEdge({ node: init = {}, limits, origins = [] }: EdgeKitInit = {}): Promise<EdgeKit> {
+export async function startEdge({ node: init = {}, limits, origins = [], now }: EdgeKitInit = {}): Promise<EdgeKit> {
   const node = await startNode(init)
   const defects: unknown[] = []
-  const handler = createWsEdge({ ...(limits && { limits }), onDefect: (cause) => defects.push(cause) })
+  const handler = createWsEdge({
+    ...(limits && { limits }),
+    ...(now && { now }),
+    onDefect: (cause) => defects.push(cause)
+  })
   const edge = await openEdge({ node, listen: '127.0.0.1:0', origins, upgrades: { '/v1/ws': handler } })
   onTestFinished(async () => {
     await edge.close()
