@@ -75,9 +75,13 @@ it('an endpoint whose calls fail is degraded, and well again once they do not', 
   expect(await degraded).toEqual({ agent: id, reason: expect.stringMatching(/^\d\d % of the last \d+ calls failed$/) })
   expect(node.health.of(id)).toMatchObject({ state: 'degraded' })
   how.status = 200
-  const up = nextEvent(node, 'agent:up')
-  for (let n = 0; n < 8; n += 1) await calls(20)
-  await up
+  // The driver's own breaker may keep calls back for a while, which fail then too
+  await expect
+    .poll(async () => {
+      await calls(20)
+      return node.health.of(id)?.state
+    }, within)
+    .toBe('up')
 })
 
 it('an endpoint that turns slow is degraded', async () => {
@@ -180,7 +184,7 @@ function otherHours() {
 
 it('a sleeping agent is found, says when it wakes, and gets its messages then', async () => {
   const [near, far] = await startPair()
-  await far.trust.set(near.id, { level: 'trusted' })
+  await far.policy.put([{ id: 'm', effect: 'allow', who: near.id, act: 'message.send', res: 'agent:night' }])
   const taken: unknown[] = []
   const { id } = await far.agents.add({
     name: 'night',
@@ -198,9 +202,14 @@ it('a sleeping agent is found, says when it wakes, and gets its messages then', 
   expect(far.health.of('night')).toMatchObject({ state: 'sleeping', availability: { isOpen: false } })
   const { record } = await near.resolve(id)
   expect(record.availability).toEqual(far.agents.get('night')?.definition.availability)
+  const { id: message } = await near.send(id, 'wake up')
+  const stored = () => far.messages.inbox({ state: 'all', agent: 'night' }).map((each) => each.state)
+  await expect.poll(stored, within).toEqual(['accepted'])
+  expect(taken).toEqual([])
   const up = nextEvent(far, 'agent:up')
   await far.agents.update('night', { availability: [] })
   await up
+  await expect.poll(() => taken, within).toMatchObject([{ id: message, body: 'wake up' }])
   expect(await near.call(id, 'watch')).toBe(1)
   expect(far.agents.get('night')?.record?.record).not.toHaveProperty('availability')
 })
