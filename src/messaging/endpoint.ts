@@ -12,7 +12,8 @@ import {
   type DeliverResult,
   type Envelope,
   envelope,
-  messageRequest
+  messageRequest,
+  type Receipt
 } from './messages.ts'
 import type { Arrival, Receiving, Taken } from './receiving.ts'
 import { createBatchVerifier, createDids, digestOf, signReceipts, type VerifiedBatch } from './signatures.ts'
@@ -56,18 +57,28 @@ export function createReceive({ identity, receiving, callerOf, note }: DeliveryC
       note(carrier.peer, 'signature:bad')
     const authors = Map.groupBy(opened.filter(isArrival), (arrival) => peerOf(arrival.envelope.from))
     const taken = new Map<Arrival | DeliverResult, Taken>()
+    const written: Promise<void>[] = []
     for (const [author, arrivals] of authors) {
       const caller = author === carrier?.peer ? carrier : callerOf(author)
-      const results = await receiving.take(caller, arrivals)
+      const batch = await receiving.take(caller, arrivals)
+      written.push(batch.written)
       for (const [index, arrival] of arrivals.entries()) {
-        const result = results[index]
+        const result = batch.taken[index]
         if (result !== undefined) taken.set(arrival, result)
       }
     }
-    const receipts = [...taken.values()].flatMap(({ receipt }) => (receipt === undefined ? [] : [receipt]))
+    const receiptsOf = (): Receipt[] =>
+      [...taken.values()].flatMap(({ receipt }) => (receipt === undefined ? [] : [receipt]))
+    // Signed while they are written, which takes about as long, and not shown before
+    const early = receiptsOf()
+    const [signed] = await Promise.all([early.length === 0 ? undefined : signReceipts(identity, early), ...written])
+    const receipts = receiptsOf()
+    const isSame = receipts.length === early.length
     return {
       results: opened.map((each) => ('state' in each ? each : (taken.get(each)?.result ?? LOST))),
-      ...(receipts.length === 0 ? {} : { receipts: await signReceipts(identity, receipts) })
+      ...(receipts.length === 0 || signed === undefined
+        ? {}
+        : { receipts: isSame ? signed : await signReceipts(identity, receipts) })
     }
   }
 }

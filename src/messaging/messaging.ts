@@ -96,7 +96,12 @@ class MessageRoom implements Messaging {
         if (err.code === 'IO') components.onDiskError(err)
       }
     })
-    this.#settling = new Settling(store, (settled) => this.#onSettled(settled))
+    this.#settling = new Settling(store, {
+      said: (said) => {
+        for (const { id, state: now } of said) emit('message:receipt', { id, state: now })
+      },
+      settled: (settled) => this.#onSettled(settled)
+    })
     this.#outcomes = new Outcomes(store)
     const wasRunning = store.get('SELECT 1 FROM message_state WHERE agent = ? AND key = ?', [
       RUNNING.agent,
@@ -402,10 +407,8 @@ class MessageRoom implements Messaging {
   }
 
   #onSettled(settled: readonly Settled[]): void {
-    const { emit } = this.#components
     const left = new Map<string, { count: number; bytes: number }>()
-    for (const { id, to, before, bytes, state } of settled) {
-      emit('message:receipt', { id, state })
+    for (const { to, before, bytes } of settled) {
       if (before !== 'queued') continue
       const load = left.get(to) ?? { count: 0, bytes: 0 }
       left.set(to, { count: load.count + 1, bytes: load.bytes + bytes })

@@ -37,6 +37,12 @@ export interface Taken {
   receipt?: Receipt
 }
 
+export interface TakenBatch {
+  readonly taken: readonly Taken[]
+  /** Never rejects: what the disk refused is `busy` by then. */
+  readonly written: Promise<void>
+}
+
 export interface ReceivingComponents {
   readonly self: string
   readonly store: Store
@@ -81,11 +87,12 @@ export class Receiving {
     this.#components = components
   }
 
-  /** @returns in the order of the messages; everything that is `kept` is on disk */
-  take(caller: Caller, arrivals: readonly Arrival[]): Promise<Taken[]> {
+  /** @returns in the order of the messages, before it is written: until then a `kept` may still become `busy` */
+  take(caller: Caller, arrivals: readonly Arrival[]): Promise<TakenBatch> {
     const { peer } = caller
     const turn = (this.#turns.get(peer) ?? Promise.resolve()).then(() => this.#take(caller, arrivals))
-    const settled = turn.catch(() => {
+    const written = turn.then((batch) => batch.written)
+    const settled = written.catch(() => {
       // whoever waits for it is told
     })
     this.#turns.set(peer, settled)
@@ -95,7 +102,7 @@ export class Receiving {
     return turn
   }
 
-  async #take(caller: Caller, arrivals: readonly Arrival[]): Promise<Taken[]> {
+  async #take(caller: Caller, arrivals: readonly Arrival[]): Promise<TakenBatch> {
     const { journal, clock } = this.#components
     const batch: Batch = {
       caller,
@@ -115,12 +122,10 @@ export class Receiving {
       seen.add(id)
       taken.push(one instanceof Promise ? await one : one)
     }
-    if (batch.pending > 0) {
-      await new Promise<void>((resolve) => {
-        batch.onWritten = resolve
-      })
-    }
-    return taken
+    if (batch.pending === 0) return { taken, written: Promise.resolve() }
+    const { promise: written, resolve } = Promise.withResolvers<void>()
+    batch.onWritten = resolve
+    return { taken, written }
   }
 
   #known(peer: string, arrivals: readonly Arrival[]): Map<string, Receipt> {

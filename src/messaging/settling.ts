@@ -45,13 +45,18 @@ const COLUMN = { accepted: 'accepted_at', delivered: 'delivered_at' } as const
  */
 export class Settling {
   readonly #store: Store
+  readonly #onSaid: (said: readonly Settled[]) => void
   readonly #onSettled: (settled: readonly Settled[]) => void
   #pending: Pending[] = []
   #isWriting = false
 
-  constructor(store: Store, onSettled: (settled: readonly Settled[]) => void) {
+  constructor(
+    store: Store,
+    on: { said: (said: readonly Settled[]) => void; settled: (settled: readonly Settled[]) => void }
+  ) {
     this.#store = store
-    this.#onSettled = onSettled
+    this.#onSaid = on.said
+    this.#onSettled = on.settled
   }
 
   /** @returns when it is on disk; what doesn't go forward is left out @throws {MeshError} */
@@ -81,6 +86,8 @@ export class Settling {
   async #write(items: readonly Settlement[]): Promise<void> {
     const settled = this.#forward(items)
     if (settled.length === 0) return
+    // True whatever this node's disk says: were it lost, it would be asked for and told again
+    this.#onSaid(settled)
     await this.#store.write(statementsOf(settled))
     this.#onSettled(settled)
   }
