@@ -16,8 +16,10 @@ export type { AgentConnection, AgentState, Driver, DriverContext, InvokeContext 
 export type { EdgeSettings, Edges } from './edges/index.ts'
 export { ERROR_CODES, type ErrorBody, type ErrorCode, MeshError, type MeshErrorOptions } from './errors.ts'
 export type { MeshEventName, MeshEvents, MeshListener } from './events.ts'
+export type { Health, HealthReport, HealthState, StatusInfo } from './health/index.ts'
 export type { ApiKeyInfo, ApiKeyInit, ApiKeys, HeldKey } from './keys/index.ts'
 export type {
+  Mailboxes,
   MessageContext,
   MessageEvent,
   MessageFilter,
@@ -26,7 +28,9 @@ export type {
   MessageStory,
   Messaging,
   Reply,
-  Sent
+  Sent,
+  ServedMailbox,
+  UsedMailbox
 } from './messaging/index.ts'
 export { createSwarmKey, type LanStatus, type NetworkStatus, type PeerInfo } from './network/index.ts'
 export {
@@ -58,7 +62,7 @@ export type {
   Reservation,
   Rule
 } from './policy/index.ts'
-export type { AgentDefinition, AgentDescription, CapabilityDefinition } from './registry/index.ts'
+export type { AgentDefinition, AgentDescription, AvailabilityWindow, CapabilityDefinition } from './registry/index.ts'
 export type {
   AgentRecord,
   Capability,

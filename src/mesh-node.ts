@@ -105,6 +105,10 @@ export class MeshNode implements Node {
     return this.#rooms.messaging
   }
 
+  get mailboxes(): Node['mailboxes'] {
+    return this.#rooms.mailboxes
+  }
+
   get edges(): Edges {
     return this.#rooms.edges
   }
@@ -144,6 +148,7 @@ export class MeshNode implements Node {
     await permissions.start()
     await calls.start()
     await this.#rooms.messaging.start()
+    await this.#rooms.mailboxes.start()
     events.on('peer:join', ({ peer }) => this.#greet(peer))
     events.on('peer:leave', ({ peer }) => presenter.lost(peer))
     await health.start()

@@ -12,7 +12,7 @@ import type { Grants } from './grants/index.ts'
 import type { Health } from './health/index.ts'
 import type { ApiKeys } from './keys/index.ts'
 import { MeshNode, withoutUndefined } from './mesh-node.ts'
-import type { MessageInit, Messaging, MessagingCounts, SendOptions, Sent } from './messaging/index.ts'
+import type { Mailboxes, MessageInit, Messaging, MessagingCounts, SendOptions, Sent } from './messaging/index.ts'
 import type { NetworkInit, NetworkStatus, PeerInfo } from './network/index.ts'
 import type { IssuerInit, Logins, Tokens } from './oauth/index.ts'
 import type { Pairing } from './pairing/index.ts'
@@ -100,6 +100,8 @@ export interface Node {
   readonly pins: Pick<Pins, 'approve' | 'forget' | 'list'>
   /** Messages that were sent and that came. */
   readonly messages: NodeMessages
+  /** Peers that keep messages for this node while it is away, and those that it keeps them for. */
+  readonly mailboxes: Pick<Mailboxes, 'drop' | 'learn' | 'list' | 'serve' | 'unserve' | 'use'>
   /** For edges, which act in the name of others. */
   readonly edges: Edges
   /** How agents and peers are. */

@@ -32,7 +32,7 @@ import { createHealth, type Health, STATUS } from './health/index.ts'
 import type { Home } from './home.ts'
 import { createIdentity, type Identity, loadIdentity } from './identity/index.ts'
 import { keysMigrations } from './keys/index.ts'
-import { createMessaging, MESSAGE, type Messaging, messagingMigrations } from './messaging/index.ts'
+import { MAILBOX, MESSAGE, mailboxMigrations, messagingMigrations } from './messaging/index.ts'
 import { createNetwork, type Network, networkMigrations } from './network/index.ts'
 import type { NodeInit } from './node.ts'
 import { loginsMigrations, type Tokens, tokensMigrations } from './oauth/index.ts'
@@ -45,16 +45,17 @@ import {
   permissionsMigrations
 } from './permissions/index.ts'
 import { policyMigrations } from './policy/index.ts'
+import { openPost, type Post } from './post.ts'
 import { createRegistry, type Registry, registryMigrations } from './registry/index.ts'
 import { createRpc, type Rpc } from './rpc/index.ts'
 import { checkSchema, createValidationPool, type ValidationPool } from './schema/index.ts'
-import { createBallast, createDatastore, openStore, type Store } from './store/index.ts'
+import { createDatastore, openStore, type Store } from './store/index.ts'
 import { createPins, diffDefinitions, type Pins, pinsMigrations } from './tools/index.ts'
 import { trustMigrations } from './trust/index.ts'
 import { VERSION } from './version.ts'
 
 /** Every room of the house, in the order in which they build on each other. */
-export interface Rooms extends Base, Guards {
+export interface Rooms extends Base, Guards, Post {
   readonly owner: Caller
   readonly registry: Registry
   readonly schemas: ValidationPool
@@ -72,7 +73,6 @@ export interface Rooms extends Base, Guards {
   /** What this node says of itself in a hello. */
   readonly describe: () => Hello
   readonly calls: Calls
-  readonly messaging: Messaging
   readonly agents: Agents
   readonly edges: Edges
   readonly breaches: Breaches
@@ -100,7 +100,8 @@ const MIGRATIONS = [
   grantsMigrations,
   permissionsMigrations,
   pinsMigrations,
-  messagingMigrations
+  messagingMigrations,
+  mailboxMigrations
 ]
 
 /** What rooms are made of: opened first, closed last. */
@@ -135,43 +136,11 @@ export async function openRooms(
   resources.defer(() => calls.stop())
   resources.defer(() => mesh.health.stop())
   cutBlocked({ ...guards, ...mesh, ...access, calls })
-  const messaging = await openMessaging(home, { ...base, ...guards, ...mesh, ...access }, resources)
+  const { messaging, mailboxes } = await openPost(home, { ...base, ...guards, ...mesh, ...access }, resources)
   const agents = createAgents({ self: identity.id, ...mesh, ...guards })
   const owner = ownerCaller(identity.id)
-  const rooms = { ...base, ...guards, ...mesh, ...access, calls, messaging, agents, owner }
+  const rooms = { ...base, ...guards, ...mesh, ...access, calls, messaging, mailboxes, agents, owner }
   return { ...rooms, edges: openEdges(home, init, rooms) }
-}
-
-async function openMessaging(
-  home: Home | undefined,
-  rooms: Base & Guards & Mesh & Access,
-  resources: AsyncDisposableStack
-): Promise<Messaging> {
-  const { identity, events, store, log, policy, permissions, trust, rpc, host, health, presenter } = rooms
-  const { emit, on } = events
-  const ballast = home && resources.adopt(await createBallast(home.path, { path: home.ballast }), (laid) => laid.stop())
-  const messaging = createMessaging({
-    ...{ identity, store, rpc, policy, permissions, trust, emit, on, log },
-    // What comes for an agent that sleeps waits until it is awake
-    receiver: (agent) => (health.asleepUntil(agent) === undefined ? host.receiver(agent) : 'down'),
-    prepare(peer) {
-      const credentials = presenter.ready(peer)
-      const grants = permissions.present(peer, { signal: AbortSignal.timeout(MESSAGE.timeoutMs) })
-      return credentials === undefined && grants === undefined ? undefined : Promise.allSettled([credentials, grants])
-    },
-    ...(ballast && {
-      refusal: () => ballast.refusal(),
-      onDiskError: () => void ballast.release()
-    })
-  })
-  resources.defer(() => messaging.stop())
-  trust.onChange((peer, now, before) => {
-    if (now.level !== 'blocked' || before.level === 'blocked') return
-    void messaging.dropPeer(peer).catch(() => {
-      // As for the rest of what a blocked peer has: policy lets nothing of it pass
-    })
-  })
-  return messaging
 }
 
 function openEdges(
@@ -397,8 +366,8 @@ function countBreaches(log: (text: string) => void): Breaches & { add: (peer: st
 
 /** Protocol name → versions, from the ids of what this node serves. */
 function spokenVersions(): Record<string, string[]> {
-  const ids = [HELLO.id, recordsProtocol.id, CALL.id, MESSAGE.id, PAIR.id, PERMISSION.id, STATUS.id].map((id) =>
-    id.split('/').slice(2)
+  const ids = [HELLO.id, recordsProtocol.id, CALL.id, MESSAGE.id, MAILBOX.id, PAIR.id, PERMISSION.id, STATUS.id].map(
+    (id) => id.split('/').slice(2)
   )
   return Object.fromEntries(ids.map(([name = '', version = '']) => [name, [version]]))
 }

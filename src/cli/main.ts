@@ -19,6 +19,7 @@ import { join } from './commands/join.ts'
 import { keys } from './commands/keys.ts'
 import { login } from './commands/login.ts'
 import { logins } from './commands/logins.ts'
+import { mailbox } from './commands/mailbox.ts'
 import { messages } from './commands/messages.ts'
 import { outbox } from './commands/outbox.ts'
 import { pairs } from './commands/pairs.ts'
@@ -72,6 +73,7 @@ const GROUPS = [
   grants,
   pins,
   messages,
+  mailbox,
   deadLetters,
   audit
 ]

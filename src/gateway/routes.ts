@@ -9,6 +9,7 @@ import { routeHealth } from './health-routes.ts'
 import { type App, body, fail, queryOf, type Scope } from './http.ts'
 import { routeKeys } from './key-routes.ts'
 import { routeLogins } from './login-routes.ts'
+import { routeMailboxes } from './mailbox-routes.ts'
 import { routeMessages } from './message-routes.ts'
 import {
   agentAddBody,
@@ -63,6 +64,7 @@ export function createRoutes({ node, onStop, onDefect, now = Date.now }: Control
   routePins(app, scope)
   routeHealth(app, scope)
   routeMessages(app, scope)
+  routeMailboxes(app, scope)
   return app
 }
 

@@ -43,7 +43,7 @@ export class Keeping {
     this.#components = components
   }
 
-  async serve(peer: string, maxBytes: number): Promise<void> {
+  async serve(peer: string, maxBytes: number): Promise<ServedMailbox> {
     const { store, clock } = this.#components
     const [added] = await store.write([
       {
@@ -54,6 +54,9 @@ export class Keeping {
       }
     ])
     if (added === 0) throw new MeshError('LIMIT_EXCEEDED', `a node keeps at most ${MAX_SERVED} mailboxes`)
+    const served = this.list().find((each) => each.peer === peer)
+    if (served === undefined) throw new MeshError('CANCELLED', 'it was taken away meanwhile')
+    return served
   }
 
   /** @returns whether it was served */

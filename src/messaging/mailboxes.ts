@@ -41,7 +41,7 @@ export interface Mailboxes {
    * @param options.from who may deposit, as the `who` of a policy rule, which is put; without it the rules there are decide
    * @throws {MeshError} INVALID_ARGUMENT, LIMIT_EXCEEDED, IO
    */
-  serve(peer: string, options?: { readonly bytes?: number; readonly from?: string }): Promise<void>
+  serve(peer: string, options?: { readonly bytes?: number; readonly from?: string }): Promise<ServedMailbox>
   /** Keeps none any more, and forgets what was in it. @returns whether there was one */
   unserve(peer: string): Promise<boolean>
   /** Asks a peer where another's messages may be left. @returns whether it knows @throws {MeshError} UNREACHABLE, INVALID_RECORD */
@@ -168,7 +168,7 @@ class MailboxRoom implements Mailboxes {
     return wasUsed
   }
 
-  async serve(peer: string, options: { readonly bytes?: number; readonly from?: string } = {}): Promise<void> {
+  async serve(peer: string, options: { readonly bytes?: number; readonly from?: string } = {}): Promise<ServedMailbox> {
     const { bytes = limits.MAX_KEPT_BYTES_PER_RECIPIENT, from } = options
     if (!peerId.safeParse(peer).success) throw noPeer(peer)
     if (!Number.isInteger(bytes) || bytes < 1 || bytes > limits.MAX_KEPT_BYTES)
@@ -177,7 +177,7 @@ class MailboxRoom implements Mailboxes {
       await this.#components.policy.put([
         { id: ruleId(peer), effect: 'allow', who: from, act: 'mailbox.keep', res: `mailbox:${peer}` }
       ])
-    await this.#keeping.serve(peer, bytes)
+    return this.#keeping.serve(peer, bytes)
   }
 
   async unserve(peer: string): Promise<boolean> {

@@ -19,6 +19,7 @@ type Guarded =
   | 'grants'
   | 'pins'
   | 'messages'
+  | 'mailboxes'
   | 'send'
   | 'check'
   | 'edges'
