@@ -168,6 +168,8 @@ export interface NodeInit {
   readonly auth?: AuthInit
   /** The HTTP edge that a program opens for the node, as `pryx-mesh start` does; default none. */
   readonly edge?: EdgeSettings
+  /** Let libp2p measure what goes on, for the metrics of an edge; default only with `edge`. */
+  readonly metrics?: boolean
   /** Answers permission requests in the owner's place. */
   readonly approver?: Approver
   /** A command that does: JSON of the request on stdin, the answer as JSON on stdout. */

@@ -34,6 +34,7 @@ import { createIdentity, type Identity, loadIdentity } from './identity/index.ts
 import { keysMigrations } from './keys/index.ts'
 import { MAILBOX, MESSAGE, mailboxMigrations, messagingMigrations } from './messaging/index.ts'
 import { createNetwork, type Network, networkMigrations } from './network/index.ts'
+import type { NetworkMetrics } from './network/metrics.ts'
 import type { NodeInit } from './node.ts'
 import { loginsMigrations, type Tokens, tokensMigrations } from './oauth/index.ts'
 import { createPairing, PAIR, type Pairing, pairingMigrations } from './pairing/index.ts'
@@ -60,6 +61,8 @@ export interface Rooms extends Base, Guards, Post {
   readonly registry: Registry
   readonly schemas: ValidationPool
   readonly network: Network
+  /** What libp2p measures, if it does, as Prometheus text. */
+  readonly networkMetrics: (() => Promise<string>) | undefined
   readonly rpc: Rpc
   readonly discovery: Discovery
   readonly host: Host
@@ -156,6 +159,7 @@ function openEdges(
     protocols: { call: CALL, permission: PERMISSION, records: recordsProtocol },
     resolve: (target, signal) => resolveTarget(target, { ...rooms, self, name }, () => signal),
     ...(home && { tokenPath: home.httpToken }),
+    networkMetrics: rooms.networkMetrics,
     ...(edge && { settings: edge })
   })
 }
@@ -176,7 +180,7 @@ async function openBase(
 /** What speaks to peers and agents. */
 type Mesh = Pick<
   Rooms,
-  'schemas' | 'registry' | 'network' | 'breaches' | 'rpc' | 'discovery' | 'host' | 'health' | 'dialledIn'
+  'schemas' | 'registry' | 'network' | 'networkMetrics' | 'breaches' | 'rpc' | 'discovery' | 'host' | 'health' | 'dialledIn'
 >
 
 async function openMesh(
@@ -193,7 +197,8 @@ async function openMesh(
     { auth: acceptedMethods(tokens), protocols: spokenVersions() }
   )
   const isBlocked = (peer: string): boolean => trust.of(peer).level === 'blocked'
-  const network = createNetwork({ identity, emit, store, datastore, isBlocked }, init)
+  const measured = await openMetrics(init)
+  const network = createNetwork({ identity, emit, store, datastore, isBlocked }, { ...init, ...measured })
   const breaches = countBreaches(log)
   const rpc = createRpc({
     network,
@@ -236,7 +241,14 @@ async function openMesh(
     // Agents are asked by the health room
     { healthIntervalMs: 0 }
   )
-  return { schemas, registry, network, breaches, rpc, discovery, host, health, dialledIn }
+  return { schemas, registry, network, breaches, rpc, discovery, host, health, dialledIn, networkMetrics: measured?.text }
+}
+
+/** Counting every message costs something: only nodes that are looked at do it. */
+async function openMetrics({ metrics, edge }: NodeInit): Promise<NetworkMetrics | undefined> {
+  if (metrics !== true && edge === undefined) return undefined
+  const { createNetworkMetrics } = await import('./network/metrics.ts')
+  return createNetworkMetrics()
 }
 
 /** What peers and this node show, ask and grant each other. */

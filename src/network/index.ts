@@ -114,6 +114,8 @@ export interface NetworkInit {
    * that a node is here. Read at each start. It says nothing of who a peer is. Default none: every peer may connect.
    */
   readonly swarmKey?: string
+  /** Measures what goes on; default nobody does. */
+  readonly metrics?: Libp2pOptions['metrics']
 }
 
 /** May be stopped and started again; what was joined, handled and provided stays. */

@@ -56,6 +56,7 @@ export interface Libp2pInit {
   readonly connectionEncrypters: Libp2pOptions['connectionEncrypters']
   /** What every connection is wrapped in, below its encryption; undefined: nothing. */
   readonly swarmKey?: Uint8Array | undefined
+  readonly metrics?: Libp2pOptions['metrics']
   readonly watch: ListenWatch
 }
 
@@ -76,6 +77,7 @@ export function composeLibp2p(components: Libp2pComponents, init: Libp2pInit): P
     connectionEncrypters: init.connectionEncrypters ?? [tunedNoise()],
     streamMuxers: [tunedYamux()],
     ...(init.swarmKey === undefined ? {} : { connectionProtector: preSharedKey({ psk: init.swarmKey }) }),
+    ...(init.metrics === undefined ? {} : { metrics: init.metrics }),
     connectionGater: createGater({ clock, isBlocked }),
     connectionMonitor: { enabled: false }, // cuts healthy links on one missed ping; the channel has its own heartbeat
     connectionManager: {

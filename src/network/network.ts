@@ -229,6 +229,7 @@ class MeshNetwork implements Network {
         transports: this.#init.transports,
         connectionEncrypters: this.#init.connectionEncrypters,
         swarmKey,
+        metrics: this.#init.metrics,
         watch: { onListening, onFailure: (failure) => failures.push(failure) }
       }
     )

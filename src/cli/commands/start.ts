@@ -46,7 +46,7 @@ const LINGER_MS = 1_000
 async function runNode({ home, json, signal }: Context, options: Record<string, unknown>): Promise<void> {
   const done = progress(() => 'starting')
   const { http, ...init } = options
-  const node = await startNode({ home, ...init, log: note }).finally(done)
+  const node = await startNode({ home, ...init, ...(http !== undefined && { metrics: true }), log: note }).finally(done)
   // What a library left unhandled, perhaps because of a peer, must not end everybody's node
   process.on('unhandledRejection', (reason) =>
     note(`unhandled: ${reason instanceof Error ? reason.stack : String(reason)}`)
