@@ -4,7 +4,9 @@ import { z } from 'zod'
 import { helloAnswer, helloMessage, helloRequest } from '../src/auth/messages.ts'
 import { callRequest } from '../src/calls/messages.ts'
 import { hintsAnswer, queryAnswer, recordsRequest, topicMessage, watchItem } from '../src/discovery/messages.ts'
+import { agentFrame, nodeFrame } from '../src/drivers/agent-frames.ts'
 import { ERROR_CODES, ERROR_TEXTS, MeshError } from '../src/errors.ts'
+import { authFrame, clientFrame, edgeFrame } from '../src/gateway/ws-frames.ts'
 import { grantPayload, revocationsPayload } from '../src/grants/messages.ts'
 import { infoAnswer, pingAnswer, statusRequest } from '../src/health/messages.ts'
 import { deliverAnswer, envelope, messageRequest, signedMessages, signedReceipts } from '../src/messaging/messages.ts'
@@ -63,6 +65,7 @@ const PROTOCOLS: Readonly<Record<string, Readonly<Record<string, z.ZodType>>>> =
     grantRevocations: revocationsPayload
   },
   'status/1.0.0': { request: statusRequest, pingAnswer, infoAnswer },
+  'ws/1.0.0': { auth: authFrame, client: clientFrame, agent: agentFrame, edge: edgeFrame, node: nodeFrame },
   'topics/1': { message: topicMessage },
   policy: { document: policyDocument }
 }

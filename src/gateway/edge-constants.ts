@@ -28,7 +28,8 @@ export const EDGE_LIMITS: EdgeLimits = {
   maxHeaderBytes: 16_384,
   // What a message between peers may have
   maxBodyBytes: 1_048_576,
-  maxConnections: 1_024,
+  // WebSockets are among them
+  maxConnections: 3_072,
   maxConnectionsPerAddress: 64
 }
 

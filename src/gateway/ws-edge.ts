@@ -26,6 +26,8 @@ import type { Frame } from './ws-frames.ts'
 import { Link } from './ws-link.ts'
 import { WsSession } from './ws-session.ts'
 
+export const WS_PATH = '/v1/ws'
+
 export interface WsEdgeInit {
   readonly limits?: Partial<WsLimits>
   /** Told what went wrong behind an INTERNAL, which says nothing itself. */

@@ -3,7 +3,7 @@ import { onTestFinished } from 'vitest'
 import { WebSocket } from 'ws'
 import { openEdge } from '../../src/gateway/edge.ts'
 import type { WsLimits } from '../../src/gateway/ws-constants.ts'
-import { createWsEdge } from '../../src/gateway/ws-edge.ts'
+import { createWsEdge, WS_PATH } from '../../src/gateway/ws-edge.ts'
 import type { Node, NodeInit } from '../../src/index.ts'
 import { startNode } from '../nodes.ts'
 
@@ -31,12 +31,12 @@ export async function startEdge({ node: init = {}, limits, origins = [], now }: 
     ...(now && { now }),
     onDefect: (cause) => defects.push(cause)
   })
-  const edge = await openEdge({ node, listen: '127.0.0.1:0', origins, upgrades: { '/v1/ws': handler } })
+  const edge = await openEdge({ node, listen: '127.0.0.1:0', origins, upgrades: { [WS_PATH]: handler } })
   onTestFinished(async () => {
     await edge.close()
     if (defects.length > 0) throw new Error('the edge has defects', { cause: defects[0] })
   })
-  return { node, url: `${edge.url.replace('http', 'ws')}/v1/ws`, ownerToken: await node.edges.ownerToken() }
+  return { node, url: `${edge.url.replace('http', 'ws')}${WS_PATH}`, ownerToken: await node.edges.ownerToken() }
 }
 
 export interface Seen {

@@ -5,6 +5,7 @@ import * as auth from '../../src/auth/constants.ts'
 import { CALL } from '../../src/calls/constants.ts'
 import * as discovery from '../../src/discovery/constants.ts'
 import { recordsProtocol } from '../../src/discovery/records.ts'
+import * as ws from '../../src/gateway/ws-constants.ts'
 import * as health from '../../src/health/constants.ts'
 import * as messaging from '../../src/messaging/constants.ts'
 import * as network from '../../src/network/constants.ts'
@@ -76,6 +77,36 @@ const STATEMENTS: ReadonlyArray<{ page: string; says: string }> = [
     page: 'message/1.0.0/README.md',
     says: `| ${count(messaging.MAX_QUEUED)}, ${messaging.MAX_QUEUED_BYTES / MIB} MiB |`
   },
+  {
+    page: 'ws/1.0.0/README.md',
+    says: `at most ${count(ws.MAX_WS_FRAME_BYTES)} bytes, of the node ${count(ws.MAX_WS_NODE_FRAME_BYTES - ws.MAX_WS_FRAME_BYTES)} more`
+  },
+  { page: 'ws/1.0.0/README.md', says: `subprotocol \`${ws.WS_PROTOCOL}\`` },
+  { page: 'ws/1.0.0/README.md', says: `in its first frame, within ${ws.WS_LIMITS.authTimeoutMs / 1_000} s` },
+  { page: 'ws/1.0.0/README.md', says: `ends (${ws.WS_CLOSE.UNAUTHORIZED}) within ${ws.WS_LIMITS.sweepMs / 1_000} s` },
+  { page: 'ws/1.0.0/README.md', says: `for ${ws.WS_LIMITS.resumeMs / 1_000} s its agents stay up` },
+  {
+    page: 'ws/1.0.0/README.md',
+    says: `confirms after ${ws.WS_CONFIRM_FRAMES} frames or ${ws.WS_CONFIRM_BYTES / KIB} KiB`
+  },
+  { page: 'ws/1.0.0/README.md', says: `ahead of ${ws.WS_HIGH_WATER_BYTES / KIB} KiB that such a client` },
+  {
+    page: 'ws/1.0.0/README.md',
+    says: `at most ${ws.MAX_WS_KEPT_BYTES / MIB} MiB for a session and ${ws.MAX_WS_KEPT_TOTAL_BYTES / MIB} MiB in all`
+  },
+  {
+    page: 'ws/1.0.0/README.md',
+    says: `| ${count(ws.WS_LIMITS.maxConnections)}; without credentials yet ${ws.WS_LIMITS.maxWaiting} | 503 |`
+  },
+  { page: 'ws/1.0.0/README.md', says: `| agents of a connection | ${ws.MAX_WS_AGENTS} |` },
+  { page: 'ws/1.0.0/README.md', says: `of an agent | ${ws.MAX_WS_PENDING} each |` },
+  { page: 'ws/1.0.0/README.md', says: `| unread by an agent | ${ws.WS_BUSY_BYTES / MIB} MiB |` },
+  { page: 'ws/1.0.0/README.md', says: `| unread by a client | ${ws.WS_LIMITS.maxWriteQueueBytes / MIB} MiB |` },
+  {
+    page: 'ws/1.0.0/README.md',
+    says: `pinged every ${ws.WS_LIMITS.pingMs / 1_000} s, ${ws.WS_LIMITS.deadMs / 1_000} s |`
+  },
+  { page: 'ws/1.0.0/README.md', says: `of at most ${ws.MAX_WS_COLLECTED_BYTES / MIB} MiB. With` },
   { page: 'hello/1.0.0/logins.md', says: `At most ${count(oauth.MAX_ISSUED_TOKEN_LENGTH)} characters` },
   {
     page: 'hello/1.0.0/logins.md',

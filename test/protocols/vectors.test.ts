@@ -9,7 +9,9 @@ import { hintsAnswer, queryAnswer, watchItem } from '../../src/discovery/message
 import { nameKey, segmentKey } from '../../src/discovery/names.ts'
 import { createRecordsEndpoint } from '../../src/discovery/records.ts'
 import { readMessage } from '../../src/discovery/topics.ts'
+import { agentFrame, nodeFrame } from '../../src/drivers/agent-frames.ts'
 import { MeshError } from '../../src/errors.ts'
+import { authFrame, clientFrame, edgeFrame } from '../../src/gateway/ws-frames.ts'
 import { infoAnswer, pingAnswer, statusRequest } from '../../src/health/messages.ts'
 import {
   deliverAnswer,
@@ -146,6 +148,11 @@ const PARSERS: readonly Parser[] = [
       return outcome === 'read' ? undefined : outcome
     }
   },
+  { folder: 'ws/1.0.0', def: 'auth', parse: bySchema(authFrame, 'INVALID_MESSAGE') },
+  { folder: 'ws/1.0.0', def: 'client', parse: bySchema(clientFrame, 'INVALID_MESSAGE') },
+  { folder: 'ws/1.0.0', def: 'agent', parse: bySchema(agentFrame, 'INVALID_MESSAGE') },
+  { folder: 'ws/1.0.0', def: 'edge', parse: bySchema(edgeFrame, 'INVALID_MESSAGE') },
+  { folder: 'ws/1.0.0', def: 'node', parse: bySchema(nodeFrame, 'INVALID_MESSAGE') },
   { folder: 'policy', def: 'document', parse: bySchema(policyDocument, 'INVALID_CONFIG') }
 ]
 

@@ -88,8 +88,8 @@ async function openHttp(node: Node, address: unknown, onDefect: (cause: unknown)
   const { settings } = node.edges
   const listen = typeof address === 'string' ? address : settings?.listen
   if (listen === undefined) return undefined
-  const { openEdge } = await import('../../gateway/index.ts')
-  return openEdge({ node, ...settings, listen, onDefect })
+  const { createWsEdge, openEdge, WS_PATH } = await import('../../gateway/index.ts')
+  return openEdge({ node, ...settings, listen, upgrades: { [WS_PATH]: createWsEdge({ onDefect }) }, onDefect })
 }
 
 async function startNode(init: NodeInit): Promise<Node> {
