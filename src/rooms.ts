@@ -198,7 +198,7 @@ async function openMesh(
   )
   const isBlocked = (peer: string): boolean => trust.of(peer).level === 'blocked'
   const measured = await openMetrics(init)
-  const network = createNetwork({ identity, emit, store, datastore, isBlocked }, { ...init, ...measured })
+  const network = createNetwork({ identity, emit, store, datastore, isBlocked }, { ...init, ...(measured && { measure: measured.measure }) })
   const breaches = countBreaches(log)
   const rpc = createRpc({
     network,

@@ -115,7 +115,7 @@ export interface NetworkInit {
    */
   readonly swarmKey?: string
   /** Measures what goes on; default nobody does. */
-  readonly metrics?: Libp2pOptions['metrics']
+  readonly measure?: Libp2pOptions['metrics']
 }
 
 /** May be stopped and started again; what was joined, handled and provided stays. */

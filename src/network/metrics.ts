@@ -4,7 +4,7 @@ import type { NetworkInit } from './index.ts'
 
 /** What libp2p measures: connections, streams, bytes by protocol, dials, the DHT's and gossip's own. */
 export interface NetworkMetrics {
-  readonly metrics: NonNullable<NetworkInit['metrics']>
+  readonly measure: NonNullable<NetworkInit['measure']>
   /** Prometheus text. */
   text(): Promise<string>
 }
@@ -14,7 +14,7 @@ export function createNetworkMetrics(): NetworkMetrics {
   // Their own: prom-client's global one would be shared by all nodes of a process
   const registry = new Registry()
   return {
-    metrics: prometheusMetrics({ registry, collectDefaultMetrics: false, preserveExistingMetrics: true }),
+    measure: prometheusMetrics({ registry, collectDefaultMetrics: false, preserveExistingMetrics: true }),
     text: () => registry.metrics()
   }
 }

@@ -229,7 +229,7 @@ class MeshNetwork implements Network {
         transports: this.#init.transports,
         connectionEncrypters: this.#init.connectionEncrypters,
         swarmKey,
-        metrics: this.#init.metrics,
+        metrics: this.#init.measure,
         watch: { onListening, onFailure: (failure) => failures.push(failure) }
       }
     )
