@@ -81,8 +81,16 @@ export interface RoomInit extends MessagingInit {
 /** A room on the mesh that lets everybody write to everyone. */
 export async function openRoom(mesh: Mesh, init: RoomInit = {}): Promise<Room> {
   const { identity = createIdentity(), path, clock = Date.now, permissions, refusal, ...limits } = init
-  const store =
+  const opened =
     init.store ?? (await openStore({ migrations: [messagingMigrations, policyMigrations], ...(path && { path }) }))
+  let isDead = false
+  const store: Store = {
+    get: (sql, params) => opened.get(sql, params),
+    all: (sql, params) => opened.all(sql, params),
+    write: (statements) =>
+      isDead ? Promise.reject(new MeshError('CANCELLED', 'the process is dead')) : opened.write(statements),
+    close: () => opened.close()
+  }
   const policy = await openPolicy({})
   await policy.put([{ id: 'all', effect: 'allow', who: '*', act: 'message.send', res: 'agent:*' }])
   const events = createEvents()
@@ -115,6 +123,8 @@ export async function openRoom(mesh: Mesh, init: RoomInit = {}): Promise<Room> {
     ...{ id: identity.id, identity, store, policy, handlers, events, told },
     crash: async () => {
       mesh.leave(identity.id)
+      isDead = true
+      await messaging.stop()
       await store.close()
     }
   }
