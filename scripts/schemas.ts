@@ -7,6 +7,8 @@ import { hintsAnswer, queryAnswer, recordsRequest, topicMessage, watchItem } fro
 import { agentFrame, nodeFrame } from '../src/drivers/agent-frames.ts'
 import { ERROR_CODES, ERROR_TEXTS, MeshError } from '../src/errors.ts'
 import { authFrame, clientFrame, edgeFrame } from '../src/gateway/ws-frames.ts'
+import { openApi } from '../src/gateway/openapi.ts'
+import { OPERATIONS } from '../src/gateway/rest.ts'
 import { grantPayload, revocationsPayload } from '../src/grants/messages.ts'
 import { infoAnswer, pingAnswer, statusRequest } from '../src/health/messages.ts'
 import { deliverAnswer, envelope, messageRequest, signedMessages, signedReceipts } from '../src/messaging/messages.ts'
@@ -108,6 +110,7 @@ files.set(
   )
 )
 
+files.set('http/openapi.json', `${JSON.stringify(openApi(OPERATIONS), null, 2)}\n`)
 files.set('records/1.0.0/vectors/signed.json', signedVectors())
 files.set('permission/1.0.0/vectors/grants.json', grantVectors())
 

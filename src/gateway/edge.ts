@@ -12,6 +12,7 @@ import {
   type IncomingMessage,
   type Server,
   type ServerOptions,
+  type ServerResponse,
   STATUS_CODES
 } from 'node:http'
 import { createServer as createHttpsServer } from 'node:https'
@@ -198,7 +199,11 @@ function serve(server: Server, { init, auth, hosts, limits, closing }: Serving):
   const { node, onDefect, upgrades = {}, tls } = init
   const app = createRest({ node, auth, hosts, limits, closing, onDefect, isTls: tls !== undefined })
   // Else it would replace Request and Response for the whole process
-  server.on('request', getRequestListener(app.fetch, { overrideGlobalObjects: false }))
+  const listener = getRequestListener(app.fetch, { overrideGlobalObjects: false })
+  server.on('request', (request: IncomingMessage, response: ServerResponse) => {
+    // It answers what it catches; what is left is a connection that is gone
+    listener(request, response).catch((err: unknown) => onDefect?.(err))
+  })
   server.on('upgrade', (request: IncomingMessage, socket: Duplex, head: Buffer) => {
     // A client that goes away must not end the node
     socket.on('error', () => socket.destroy())

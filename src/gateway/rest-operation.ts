@@ -50,7 +50,7 @@ interface OperationInit<P extends z.ZodType, Q extends z.ZodType, B extends z.Zo
   readonly answers: Readonly<Record<number, Answer>>
   /** Takes `Idempotency-Key`. */
   readonly isRepeatable?: boolean
-  handle(request: RestRequest<Parsed<P>, Parsed<Q>, Parsed<B>>): Response | Promise<Response>
+  readonly handle: (request: RestRequest<Parsed<P>, Parsed<Q>, Parsed<B>>) => Response | Promise<Response>
 }
 
 type Parsed<T extends z.ZodType> = ReturnType<typeof parse<T>>

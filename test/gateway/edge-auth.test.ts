@@ -136,7 +136,7 @@ describe('a signed request', () => {
     const key = makeKey()
     const { init } = signed({ url: url + SELF, key: key.privateKey, keyId: key.did })
     const answers = await Promise.all([1, 2, 3].map(() => fetch(url + SELF, init)))
-    expect(answers.map(({ status }) => status).sort()).toEqual([200, 401, 401])
+    expect(answers.map(({ status }) => status).toSorted((a, b) => a - b)).toEqual([200, 401, 401])
     expect(await problemOf(await fetch(url + SELF, init))).toMatchObject({ reason: 'replayed' })
   })
 
@@ -197,7 +197,7 @@ describe('an access token', () => {
   interface Login {
     readonly kit: EdgeKit
     readonly server: AuthorizationServer
-    token(claims?: Record<string, unknown>): Promise<string>
+    readonly token: (claims?: Record<string, unknown>) => Promise<string>
   }
 
   async function start(init: NodeInit['auth'] = {}): Promise<Login> {
@@ -247,7 +247,7 @@ describe('an access token', () => {
     const dpop = await proofOf({ key, url: kit.url + SELF, token: access })
     const headers = { authorization: `DPoP ${access}`, dpop }
     const answers = await Promise.all([1, 2, 3].map(() => fetch(kit.url + SELF, { headers })))
-    expect(answers.map(({ status }) => status).sort()).toEqual([200, 401, 401])
+    expect(answers.map(({ status }) => status).toSorted((a, b) => a - b)).toEqual([200, 401, 401])
     expect(await problemOf(await fetch(kit.url + SELF, { headers }))).toMatchObject({ reason: 'replayed' })
   })
 

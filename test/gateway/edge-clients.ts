@@ -95,9 +95,12 @@ export function askTls(
       ...(certificate && { cert: certificate.cert, key: certificate.key })
     })
     asked.on('error', reject)
-    asked.on('response', async (response) => {
-      const chunks = await Array.fromAsync(response)
-      resolve({ status: response.statusCode ?? 0, body: JSON.parse(Buffer.concat(chunks).toString()) })
+    asked.on('response', (response) => {
+      const answer = async (): Promise<TlsAnswer> => {
+        const chunks = await Array.fromAsync(response)
+        return { status: response.statusCode ?? 0, body: JSON.parse(Buffer.concat(chunks).toString()) }
+      }
+      answer().then(resolve, reject)
     })
     asked.end()
   })

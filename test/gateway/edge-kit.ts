@@ -13,7 +13,7 @@ export interface EdgeKit {
   /** Of the owner. */
   readonly token: string
   /** As the owner; a body is sent as JSON. */
-  owner(method: string, path: string, body?: unknown, headers?: Record<string, string>): Promise<Response>
+  readonly owner: (method: string, path: string, body?: unknown, headers?: Record<string, string>) => Promise<Response>
 }
 
 /** An agent with what tests call. */

@@ -241,7 +241,7 @@ describe('where it listens', () => {
       (async () => {
         while ((await reader?.read())?.done === false);
       })()
-    ).rejects.toThrow()
+    ).rejects.toThrow('terminated')
   })
 })
 
@@ -252,9 +252,12 @@ describe('a connection that asks to become another', () => {
       {},
       {
         upgrades: {
-          '/v1/ws': async ({ request: asked, socket, auth }) => {
-            seen.push((await auth.authenticate(asked)).caller.peer)
-            socket.end('HTTP/1.1 101 Switching Protocols\r\n\r\n')
+          '/v1/ws': ({ request: asked, socket, auth }) => {
+            const accept = async () => {
+              seen.push((await auth.authenticate(asked)).caller.peer)
+              socket.end('HTTP/1.1 101 Switching Protocols\r\n\r\n')
+            }
+            accept().catch((err: unknown) => socket.destroy(err as Error))
           }
         }
       }
