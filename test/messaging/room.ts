@@ -5,10 +5,12 @@ import { createEvents, type Events, type MeshEventName } from '../../src/events.
 import { createIdentity, type Identity } from '../../src/identity/index.ts'
 import {
   createMessaging,
+  MESSAGE,
   type MessageHandler,
   type Messaging,
   type MessagingComponents,
   type MessagingInit,
+  mailboxMigrations,
   messagingMigrations,
   type Receiver
 } from '../../src/messaging/index.ts'
@@ -20,6 +22,7 @@ import { openStore, type Store } from '../../src/store/index.ts'
 
 /** Nodes in one process whose requests to each other are JSON, as between real ones. */
 export class Mesh {
+  /** By `<PeerId> <protocol>`. */
   readonly #endpoints = new Map<string, Endpoint>()
   /** `<from> <to>` of peers that can't be reached. */
   readonly cut = new Set<string>()
@@ -33,11 +36,10 @@ export class Mesh {
 
   rpcOf(self: string): MessagingComponents['rpc'] {
     return {
-      handle: async (endpoint) => void this.#endpoints.set(self, endpoint),
-      request: async (to, _protocol, body) => {
-        const endpoint = this.#endpoints.get(to)
-        if (endpoint === undefined || this.cut.has(to) || this.cut.has(self))
-          throw new MeshError('UNREACHABLE', 'nobody is there')
+      handle: async (endpoint) => void this.#endpoints.set(`${self} ${endpoint.protocol.id}`, endpoint),
+      request: async (to, protocol, body) => {
+        const endpoint = this.#endpoints.get(`${to} ${protocol.id}`)
+        if (endpoint === undefined || !this.isConnected(self, to)) throw new MeshError('UNREACHABLE', 'nobody is there')
         const caller = { ...ownerCaller(self), trust: 'known' as const, binding: 'noise' as const }
         return this.meddle(self, to, body, async () =>
           JSON.parse(JSON.stringify(await dispatch(endpoint, { caller }, JSON.parse(JSON.stringify(body)))))
@@ -52,7 +54,15 @@ export class Mesh {
   }
 
   leave(peer: string): void {
-    this.#endpoints.delete(peer)
+    for (const key of this.#endpoints.keys()) if (key.startsWith(peer)) this.#endpoints.delete(key)
+  }
+
+  isConnected(from: string, to: string): boolean {
+    return this.#endpoints.has(`${to} ${MESSAGE.id}`) && !this.cut.has(to) && !this.cut.has(from)
+  }
+
+  get peers(): readonly string[] {
+    return [...new Set([...this.#endpoints.keys()].map((key) => key.split(' ')[0] ?? ''))]
   }
 }
 
@@ -76,13 +86,15 @@ export interface RoomInit extends MessagingInit {
   readonly permissions?: MessagingComponents['permissions']
   readonly refusal?: MessagingComponents['refusal']
   readonly store?: Store
+  readonly more?: Partial<MessagingComponents>
 }
 
 /** A room on the mesh that lets everybody write to everyone. */
 export async function openRoom(mesh: Mesh, init: RoomInit = {}): Promise<Room> {
-  const { identity = createIdentity(), path, clock = Date.now, permissions, refusal, ...limits } = init
+  const { identity = createIdentity(), path, clock = Date.now, permissions, refusal, more, ...limits } = init
   const opened =
-    init.store ?? (await openStore({ migrations: [messagingMigrations, policyMigrations], ...(path && { path }) }))
+    init.store ??
+    (await openStore({ migrations: [messagingMigrations, mailboxMigrations, policyMigrations], ...(path && { path }) }))
   let isDead = false
   const store: Store = {
     get: (sql, params) => opened.get(sql, params),
@@ -106,7 +118,8 @@ export async function openRoom(mesh: Mesh, init: RoomInit = {}): Promise<Room> {
       receiver: (agent) => handlers.get(agent) ?? 'unknown',
       emit: events.emit,
       on: events.on,
-      ...(refusal && { refusal })
+      ...(refusal && { refusal }),
+      ...more
     },
     { tickMs: 10, ...limits }
   )
