@@ -11,6 +11,7 @@ import { join } from 'node:path'
 import type { Connection } from '@libp2p/interface'
 import { calculateJwkThumbprint, SignJWT } from 'jose'
 import type * as auth from '../../src/auth/index.ts'
+import type * as health from '../../src/health/index.ts'
 import type * as identity from '../../src/identity/index.ts'
 import type * as product from '../../src/index.ts'
 import type * as oauth from '../../src/oauth/index.ts'
@@ -38,7 +39,12 @@ export async function benchSteps(context: BenchContext): Promise<BenchOutcome> {
   const folder = join(context.folder, 'steps')
   mkdirSync(folder)
   const results: Result[] = []
-  for (const step of [...(await jsonSteps()), ...(await guardSteps(folder)), ...(await schemaSteps())]) {
+  for (const step of [
+    ...(await jsonSteps()),
+    ...(await guardSteps(folder)),
+    ...(await schemaSteps()),
+    ...(await healthSteps())
+  ]) {
     context.progress(`steps: ${step.what}`)
     results.push(resultOf(step.what, measureStep(step.run)))
   }
@@ -119,6 +125,30 @@ async function schemaSteps(): Promise<Step[]> {
   const message = nthMessage(0)
   if (validator.validate(message) !== undefined) throw new Error('a message of the bench does not fit its schema')
   return [{ what: 'schema: check a message (a call does it twice)', run: () => validator.validate(message) }]
+}
+
+/** Both ends of a call note how it went, apart from all else that a node does with it. */
+async function healthSteps(): Promise<Step[]> {
+  const { createHealth } = await built<typeof health>('health/index.js')
+  const [self, peer] = ['12D3KooWBenchSelf', '12D3KooWBenchPeer']
+  const nothing = async (): Promise<void> => {}
+  const definition = { name: 'bench', driver: 'function', config: null, tags: [], audience: 'public' } as const
+  const { calls } = createHealth({
+    self,
+    version: '0.0.0',
+    registry: { definition: () => definition, definitions: () => [definition] },
+    host: { status: () => ({ state: 'up' }), probe: nothing, lose: () => {} },
+    network: { isConnected: () => true, peers: () => [] },
+    rpc: { handle: nothing, request: nothing },
+    policy: { decide: () => ({ effect: 'deny', rules: [], reason: '' }) },
+    emit: () => {},
+    on: () => () => {},
+    announce: nothing
+  })
+  return [
+    { what: 'health: note a call of an own agent', run: () => calls.served('bench', calls.enter()) },
+    { what: "health: note a call of a peer's agent", run: () => calls.called(peer, 'bench', calls.begin()) }
+  ]
 }
 
 async function auditResults(folder: string): Promise<Result[]> {

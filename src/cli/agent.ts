@@ -81,6 +81,13 @@ function hoursOf(text: string): NonNullable<AgentPatch['availability']> {
   ]
 }
 
+/** As `--available` takes it. */
+export function hoursText({ days = 'mon-sun', from = '00:00', to = '24:00', zone = 'UTC' }: Hours): string {
+  return `${days} ${from}-${to} ${zone}`
+}
+
+type Hours = NonNullable<AgentPatch['availability']>[number]
+
 const HOURS = /^(?:([a-z]{3}[a-z,-]*))?(?:(?:^|\s+)(\d\d:\d\d)-(\d\d:\d\d))?(?:\s+([A-Z]\S*))?$/
 
 function sourceOf({ mcpStdio, mcp, module, driver, config }: AgentFlags): Pick<AgentInit, 'driver' | 'config'> {
@@ -135,6 +142,7 @@ export function printAgent({ signed, local }: { signed?: SignedRecord; local?: L
     ['state', local === undefined ? undefined : [local.state, ...(local.reason === undefined ? [] : [local.reason])]],
     ['driver', record.driver],
     ['audience', record.audience],
+    ['hours', record.availability?.map(hoursText)],
     ['tags', record.tags.length === 0 ? undefined : record.tags.join(', ')],
     ['record', `number ${record.seq}, until ${record.expiresAt}`]
   ])

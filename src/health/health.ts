@@ -127,10 +127,11 @@ class NodeHealth implements Health {
       served: (agent, entered, failure) => {
         this.#running -= 1
         if (failure !== undefined && !isFailure(failure instanceof MeshError ? failure.code : 'INTERNAL')) return
-        this.#agents.get(agent)?.note(begin() - entered, failure === undefined)
+        const now = begin()
+        this.#agents.get(agent)?.note(now, now - entered, failure === undefined)
       },
       begin,
-      called: (peer, agent, begun, failure) => this.#peers.called(peer, agent, begin() - begun, failure)
+      called: (peer, agent, begun, failure) => this.#peers.called(peer, agent, begun, failure)
     }
   }
 

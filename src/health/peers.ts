@@ -18,7 +18,8 @@ export interface Peers {
   joined(peer: string): void
   left(peer: string): void
   forget(peer: string): void
-  called(peer: string, agent: string, ms: number, failure: unknown): void
+  /** @param begun when, on the monotonic clock */
+  called(peer: string, agent: string, begun: number, failure: unknown): void
 }
 
 export interface PeersComponents extends Pick<HealthComponents, 'rpc' | 'network' | 'emit'> {
@@ -97,7 +98,7 @@ class WatchedPeers implements Peers {
     this.#components.surroundings.prober.delete(entry.subject)
   }
 
-  called(peer: string, agent: string, ms: number, failure: unknown): void {
+  called(peer: string, agent: string, begun: number, failure: unknown): void {
     const entry = this.#entry(peer, true)
     if (entry === undefined) return
     const now = this.#components.surroundings.now()
@@ -106,12 +107,12 @@ class WatchedPeers implements Peers {
     const { subject } = entry
     // Whose deadline was short isn't known: a probe tells
     if (code === 'TIMEOUT') subject.suspect(now)
-    else if (code !== 'CANCELLED') subject.note(-1, code === undefined || !SILENT.has(code))
+    else if (code !== 'CANCELLED') subject.note(now, -1, code === undefined || !SILENT.has(code))
     if (code !== undefined && !isFailure(code)) return
     const remote = this.#agent(entry, peer, agent)
     if (code === 'AGENT_UNAVAILABLE') remote.missed(now)
     if (code === undefined) remote.answered()
-    remote.quality.note(now, ms, code === undefined)
+    remote.quality.note(now, now - begun, code === undefined)
   }
 
   #agent(entry: Entry, peer: string, agent: string): RemoteAgent {

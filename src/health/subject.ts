@@ -90,8 +90,7 @@ export class Subject implements Watched {
   }
 
   /** Takes note of a call. @param ms below 0 when the time says nothing */
-  note(ms: number, isOk: boolean): void {
-    const now = this.#init.surroundings.now()
+  note(now: number, ms: number, isOk: boolean): void {
     const isSuspect = this.quality.note(now, ms, isOk)
     if (isSuspect) this.suspect(now)
     else this.lastGoodAt = now

@@ -83,24 +83,28 @@ describe('the window of calls', () => {
 })
 
 describe('the quality of calls', () => {
-  const noted = (quality: Quality, now: number, count: number, ms: number, isOk = true): void => {
-    for (let n = 0; n < count; n += 1) quality.note(now, ms, isOk)
+  const noted = (quality: Quality, now: number, count: number, ms: number): void => {
+    for (let n = 0; n < count; n += 1) quality.note(now, ms, true)
+  }
+
+  const failed = (quality: Quality, count: number): void => {
+    for (let n = 0; n < count; n += 1) quality.note(0, 1, false)
   }
 
   it('says nothing of nine calls, and complains of ten', () => {
     const quality = new Quality()
-    noted(quality, 0, 9, 1, false)
+    failed(quality, 9)
     expect(quality.judge(0)).toBeUndefined()
-    noted(quality, 0, 1, 1, false)
+    failed(quality, 1)
     expect(quality.judge(0)).toBe('100 % of the last 10 calls failed')
   })
 
   it('complains above a tenth of failures, and goes on until they are below a twentieth', () => {
     const quality = new Quality()
     noted(quality, 0, 90, 1)
-    noted(quality, 0, 10, 1, false)
+    failed(quality, 10)
     expect(quality.judge(0)).toBeUndefined()
-    noted(quality, 0, 1, 1, false)
+    failed(quality, 1)
     expect(quality.judge(0)).toContain('calls failed')
     noted(quality, 0, 50, 1)
     expect(quality.judge(0)).toContain('calls failed')

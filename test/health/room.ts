@@ -26,8 +26,10 @@ export function healthRoom() {
   const announced: string[] = []
   const endpoints: Endpoint[] = []
   const probe = vi.fn<(name: string, options: { signal: AbortSignal }) => Promise<void>>(async () => {})
-  const request = vi.fn(async (_peer: string, _protocol: object, body: unknown): Promise<unknown> => body)
-  const decide = vi.fn((): Decision => ({ effect: 'allow', rules: ['r'], reason: 'r allows it' }))
+  const request = vi.fn<(peer: string, protocol: object, body: unknown) => Promise<unknown>>(
+    async (_peer, _protocol, body) => body
+  )
+  const decide = vi.fn<(request: object) => Decision>(() => ({ effect: 'allow', rules: ['r'], reason: 'r allows it' }))
   const health: Health = createHealth({
     self: SELF,
     version: '9.9.9',
@@ -70,26 +72,26 @@ export function healthRoom() {
     probe,
     request,
     decide,
-    add(name: string, more: Partial<AgentDefinition> = {}) {
+    add: (name: string, more: Partial<AgentDefinition> = {}): void => {
       definitions.set(name, { name, driver: 'x', config: null, tags: [], audience: 'public', ...more })
       statuses.set(name, { state: 'up' })
       events.emit('agent:added', { agent: `${SELF}/${name}`, seq: 1 })
     },
     /** As the host says when its driver has lost an agent. */
-    lost(name: string, reason = 'its process ended') {
+    lost: (name: string, reason = 'its process ended'): void => {
       statuses.set(name, { state: 'down', reason })
       health.relay('agent:down', { agent: `${SELF}/${name}`, reason, retryInMs: 500 })
     },
     /** As the host does when it has brought it up again. */
-    back(name: string) {
+    back: (name: string): void => {
       statuses.set(name, { state: 'up' })
       health.relay('agent:up', { agent: `${SELF}/${name}` })
     },
-    join(peer: string) {
+    join: (peer: string): void => {
       connected.add(peer)
       events.emit('peer:join', { peer, address: '/x' })
     },
-    leave(peer: string) {
+    leave: (peer: string): void => {
       connected.delete(peer)
       events.emit('peer:leave', { peer })
     },

@@ -1,5 +1,6 @@
 import ms from 'ms'
 import type { HealthReport } from '../../health/index.ts'
+import { hoursText } from '../agent.ts'
 import { note, paint, plain, print, printFields, printTable, programName, json as toJson } from '../output.ts'
 import { untilAborted, type Verb } from '../verb.ts'
 
@@ -63,13 +64,7 @@ function printReport(report: HealthReport): void {
     ['last asked', asked],
     ['calls', `${calls} in five minutes, ${failed} failed`],
     ['took', p50 === '-' ? undefined : `half of them ${p50} at most, 95 of 100 ${p95}`],
-    ['hours', availability?.windows.map(hours)],
+    ['hours', availability?.windows.map(hoursText)],
     ['wakes', availability?.opensAt]
   ])
 }
-
-function hours({ days = 'every day', from = '00:00', to = '24:00', zone = 'UTC' }: Hours): string {
-  return `${days} ${from}-${to} ${zone}`
-}
-
-type Hours = NonNullable<HealthReport['availability']>['windows'][number]
