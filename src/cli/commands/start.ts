@@ -88,6 +88,8 @@ async function openHttp(node: Node, address: unknown, onDefect: (cause: unknown)
   const { settings } = node.edges
   const listen = typeof address === 'string' ? address : settings?.listen
   if (listen === undefined) return undefined
+  // The owner finds it in the home before it is first shown
+  await node.edges.ownerToken()
   const { createWsEdge, openEdge, WS_PATH } = await import('../../gateway/index.ts')
   return openEdge({ node, ...settings, listen, upgrades: { [WS_PATH]: createWsEdge({ onDefect }) }, onDefect })
 }
