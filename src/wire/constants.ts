@@ -22,3 +22,6 @@ export const CLOSE_TIMEOUT_MS = 5_000
 
 /** Most bytes queued for a peer that doesn't read; beyond it the stream is aborted (LIBP2P: unbounded by default). */
 export const MAX_WRITE_QUEUE_BYTES = 8 * 1024 * 1024
+
+/** Bytes of a body that wait for their reader; beyond it the peer has to wait. A window of the stream may come on top. */
+export const MAX_UNREAD_BYTES = 1024 * 1024

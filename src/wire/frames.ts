@@ -93,6 +93,15 @@ export class FrameDecoder {
     if (chunk.byteLength > 0) this.#chunks.push(Buffer.from(chunk.buffer, chunk.byteOffset, chunk.byteLength))
   }
 
+  /** Takes what was pushed and not looked at yet: what comes after the last frame, when that is no frame. */
+  takeRest(): Buffer[] {
+    const [first, ...others] = this.#chunks
+    const rest = first === undefined ? [] : [first.subarray(this.#offset), ...others]
+    this.#chunks = []
+    this.#offset = 0
+    return rest
+  }
+
   /**
    * The payload of the next frame, or undefined when it hasn't arrived completely.
    *

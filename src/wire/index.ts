@@ -12,6 +12,7 @@
  * })
  * frames.send(JSON.stringify({ t: 'ping', id: 1 }))
  */
+export { ByteStream, type ByteStreamInit } from './byte-stream.ts'
 export { canonicalJson, digest } from './canonical.ts'
 export * from './constants.ts'
 export { didFromKey, keyFromDid, keyFromPeerId, peerIdFromKey } from './did.ts'
