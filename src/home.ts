@@ -19,6 +19,8 @@ export interface Home {
   readonly cache: string
   readonly socket: string
   readonly audit: string
+  /** Where content is kept by its hash. */
+  readonly blobs: string
   /** What secrets in the database are sealed with. */
   readonly secretsKey: string
   /** What the owner shows at the HTTP edge. */
@@ -61,6 +63,7 @@ export function homeAt(path: string): Home {
     ballast: join(path, 'ballast'),
     cache: join(path, 'cache.db'),
     audit: join(path, 'audit.log'),
+    blobs: join(path, 'blobs'),
     secretsKey: join(path, 'secrets.key'),
     httpToken: join(path, 'http.token')
   }

@@ -97,6 +97,10 @@ export class MeshNode implements Node {
     return this.#rooms.grants
   }
 
+  get blobs(): Node['blobs'] {
+    return this.#rooms.blobs
+  }
+
   get pins(): Node['pins'] {
     return this.#rooms.pins
   }
@@ -147,6 +151,7 @@ export class MeshNode implements Node {
     await pairing.start()
     await permissions.start()
     await calls.start()
+    await this.#rooms.blobs.start()
     await this.#rooms.messaging.start()
     await this.#rooms.mailboxes.start()
     events.on('peer:join', ({ peer }) => this.#greet(peer))

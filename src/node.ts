@@ -1,6 +1,7 @@
 import { hostname } from 'node:os'
 import type { Agents } from './agents.ts'
 import { type Caller, type MtlsInit, printableName } from './auth/index.ts'
+import type { Blobs } from './blobs/index.ts'
 import type { Compatibility } from './calls/index.ts'
 import { openHome, readSettings } from './config.ts'
 import type { Change, FindOptions, FindResults } from './discovery/index.ts'
@@ -98,6 +99,8 @@ export interface Node {
   readonly grants: Pick<Grants, 'delegate' | 'get' | 'issue' | 'keep' | 'list' | 'revoke'>
   /** Remote capabilities as they were first used. */
   readonly pins: Pick<Pins, 'approve' | 'forget' | 'list'>
+  /** Content by its SHA-256. */
+  readonly blobs: Omit<Blobs, 'start' | 'stop'>
   /** Messages that were sent and that came. */
   readonly messages: NodeMessages
   /** Peers that keep messages for this node while it is away, and those that it keeps them for. */
@@ -174,6 +177,8 @@ export interface NodeInit {
   readonly approver?: Approver
   /** A command that does: JSON of the request on stdin, the answer as JSON on stdout. */
   readonly approverCommand?: readonly string[]
+  /** What content by its hash may take on disk, bytes; default 4 GiB. */
+  readonly blobs?: { readonly quotaBytes?: number }
   /** File with a libp2p pre-shared key (`pryx-mesh swarm-key`): only nodes that have it connect. */
   readonly swarmKey?: string
   /** The owner's own drivers, beside the built-in ones. */

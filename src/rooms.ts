@@ -10,6 +10,7 @@ import {
   type Presenter,
   STREAM_RESUME
 } from './auth/index.ts'
+import { BLOB_PROTOCOL, type Blobs, blobsMigrations, createBlobs } from './blobs/index.ts'
 import { CALL, type Calls, createCalls, resolveTarget } from './calls/index.ts'
 import { createDiscovery, type Discovery, recordsProtocol } from './discovery/index.ts'
 import {
@@ -76,6 +77,7 @@ export interface Rooms extends Base, Guards, Post {
   /** What this node says of itself in a hello. */
   readonly describe: () => Hello
   readonly calls: Calls
+  readonly blobs: Blobs
   readonly agents: Agents
   readonly edges: Edges
   readonly breaches: Breaches
@@ -103,6 +105,7 @@ const MIGRATIONS = [
   grantsMigrations,
   permissionsMigrations,
   pinsMigrations,
+  blobsMigrations,
   messagingMigrations,
   mailboxMigrations
 ]
@@ -139,10 +142,15 @@ export async function openRooms(
   resources.defer(() => calls.stop())
   resources.defer(() => mesh.health.stop())
   cutBlocked({ ...guards, ...mesh, ...access, calls })
+  const shown = { authenticate: guards.auth.sessionOf, prepare: access.presenter.ready }
+  const blobs = resources.adopt(
+    await createBlobs({ ...base, ...guards, ...mesh, ...shown }, { ...init.blobs, ...(home && { folder: home.blobs }) }),
+    (opened) => opened.stop()
+  )
   const { messaging, mailboxes } = await openPost(home, { ...base, ...guards, ...mesh, ...access }, resources)
   const agents = createAgents({ self: identity.id, ...mesh, ...guards })
   const owner = ownerCaller(identity.id)
-  const rooms = { ...base, ...guards, ...mesh, ...access, calls, messaging, mailboxes, agents, owner }
+  const rooms = { ...base, ...guards, ...mesh, ...access, blobs, calls, messaging, mailboxes, agents, owner }
   return { ...rooms, edges: openEdges(home, init, rooms) }
 }
 
@@ -378,7 +386,7 @@ function countBreaches(log: (text: string) => void): Breaches & { add: (peer: st
 
 /** Protocol name → versions, from the ids of what this node serves. */
 function spokenVersions(): Record<string, string[]> {
-  const ids = [HELLO.id, recordsProtocol.id, CALL.id, MESSAGE.id, MAILBOX.id, PAIR.id, PERMISSION.id, STATUS.id].map(
+  const ids = [HELLO.id, recordsProtocol.id, CALL.id, BLOB_PROTOCOL, MESSAGE.id, MAILBOX.id, PAIR.id, PERMISSION.id, STATUS.id].map(
     (id) => id.split('/').slice(2)
   )
   return Object.fromEntries(ids.map(([name = '', version = '']) => [name, [version]]))

@@ -5,7 +5,7 @@ import { expect, it } from 'vitest'
 const FOUNDATION = ['errors', 'events', 'wire', 'store', 'schema', 'vault', 'policy', 'identity', 'auth', 'registry']
 const TRANSPORT = [...FOUNDATION, 'rpc', 'network']
 const SECURITY = ['trust', 'keys', 'oauth', 'pairing', 'grants', 'permissions']
-const ROOMS = [...TRANSPORT, ...SECURITY, 'messaging', 'discovery', 'drivers', 'tools', 'health', 'calls', 'edges']
+const ROOMS = [...TRANSPORT, ...SECURITY, 'messaging', 'discovery', 'drivers', 'tools', 'health', 'blobs', 'calls', 'edges']
 const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
   errors: [],
   version: [],
@@ -33,6 +33,7 @@ const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
   tools: TRANSPORT,
   health: TRANSPORT,
   calls: TRANSPORT,
+  blobs: TRANSPORT,
   edges: TRANSPORT,
   config: [...ROOMS, 'home'],
   agents: ROOMS,

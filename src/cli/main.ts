@@ -4,6 +4,7 @@ import { VERSION } from '../version.ts'
 import { agents } from './commands/agents.ts'
 import { approvals } from './commands/approvals.ts'
 import { audit } from './commands/audit.ts'
+import { blobs } from './commands/blobs.ts'
 import { block } from './commands/block.ts'
 import { call } from './commands/call.ts'
 import { check } from './commands/check.ts'
@@ -72,6 +73,7 @@ const GROUPS = [
   permission,
   grants,
   pins,
+  blobs,
   messages,
   mailbox,
   deadLetters,

@@ -1,6 +1,7 @@
 import { Hono } from 'hono'
 import { MeshError } from '../errors.ts'
 import type { CallOptions, LocalAgent, Node } from '../index.ts'
+import { routeBlobs } from './blob-routes.ts'
 import { routeCheck } from './check-routes.ts'
 import { DEFAULT_CALL_TIMEOUT_MS } from './constants.ts'
 import type { ControlInit } from './control.ts'
@@ -62,6 +63,7 @@ export function createRoutes({ node, onStop, onDefect, now = Date.now }: Control
   routePermissions(app, scope)
   routeGrants(app, scope)
   routePins(app, scope)
+  routeBlobs(app, scope)
   routeHealth(app, scope)
   routeMessages(app, scope)
   routeMailboxes(app, scope)

@@ -13,6 +13,7 @@ export const ACTIONS = [
   'permission.answer',
   'permission.request',
   'message.send',
+  'blob.read',
   'mailbox.keep',
   'status.read'
 ] as const

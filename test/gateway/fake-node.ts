@@ -18,6 +18,7 @@ type Guarded =
   | 'permissions'
   | 'grants'
   | 'pins'
+  | 'blobs'
   | 'messages'
   | 'mailboxes'
   | 'send'
