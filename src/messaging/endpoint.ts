@@ -51,7 +51,9 @@ export function createReceive({ identity, receiving, callerOf, note }: DeliveryC
   }
 
   return async (request, carrier) => {
-    const signatures = await Promise.all(request.signatures.map((jws) => verify(jws).catch(MeshError.from)))
+    const signatures = await Promise.all(
+      request.signatures.map((jws) => verify(jws).catch((err: unknown) => MeshError.from(err)))
+    )
     const opened = request.messages.map((message) => open(message, signatures))
     if (carrier !== undefined && opened.some((each) => 'state' in each && each.code === 'INVALID_RECORD'))
       note(carrier.peer, 'signature:bad')

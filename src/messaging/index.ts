@@ -152,16 +152,16 @@ export interface MessageContext {
   readonly tries: number
   /** Durable JSON, per agent. `get` sees what earlier handlers have set, and this one's own. */
   readonly state: {
-    get(key: string): unknown
+    readonly get: (key: string) => unknown
     /** `undefined` removes it. @throws {MeshError} TOO_LARGE, INVALID_ARGUMENT */
-    set(key: string, value: unknown): void
+    readonly set: (key: string, value: unknown) => void
   }
   /** Answers it, at most once. @throws {MeshError} INVALID_ARGUMENT the second time, TOO_LARGE */
-  reply(body: unknown, options?: { readonly type?: string }): void
+  readonly reply: (body: unknown, options?: { readonly type?: string }) => void
   /** Ends it as failed, without another attempt; a request gets the error as its reply. */
-  fail(code: string, message: string): void
+  readonly fail: (code: string, message: string) => void
   /** @returns the id @throws {MeshError} LIMIT_EXCEEDED when the message has made all its hops, BUSY, TOO_LARGE, INVALID_ARGUMENT */
-  send(to: string, body: unknown, options?: Omit<MessageInit, 'to' | 'body' | 'from'>): string
+  readonly send: (to: string, body: unknown, options?: Omit<MessageInit, 'to' | 'body' | 'from'>) => string
 }
 
 /** Handles one message; throwing makes it be tried again. */

@@ -2,8 +2,9 @@ import { ownerCaller } from '../auth/index.ts'
 import { MeshError } from '../errors.ts'
 import { agentName } from '../registry/messages.ts'
 import { AgentState } from './agent-state.ts'
+import { Delays, overdue } from './aging.ts'
 import * as limits from './constants.ts'
-import { draftOf, replyDraft } from './drafts.ts'
+import { draftOf } from './drafts.ts'
 import { createCallers, createEndpoint, createReceive, type Receive } from './endpoint.ts'
 import { Handling } from './handling.ts'
 import type {
@@ -21,6 +22,7 @@ import { Lane } from './lane.ts'
 import { oweReceipts } from './mailbox-owing.ts'
 import { type DeliverAnswer, type DeliverRequest, deliverAnswer, type Envelope } from './messages.ts'
 import { Outcomes } from './outcomes.ts'
+import { noMessage, OwnerInbox } from './owner-inbox.ts'
 import { Pairs } from './pairs.ts'
 import { readDeadLetters, readInbox, readOutbox, readStory } from './reading.ts'
 import { Receipts } from './receipts.ts'
@@ -60,8 +62,8 @@ class MessageRoom implements Messaging {
   readonly #waiting = new Waiting()
   readonly #lanes = new Map<string, Lane>()
   readonly #didOf = createDids()
-  /** Up to here messages have been looked at for being late, by peer. */
-  readonly #noticed = new Map<string, number>()
+  readonly #delays: Delays
+  readonly #owner: OwnerInbox
   readonly #off: (() => void)[] = []
   #timer: NodeJS.Timeout | undefined
   #lookAt = 0
@@ -130,6 +132,11 @@ class MessageRoom implements Messaging {
       onOutcome: (id) => this.#waiting.tell([id])
     })
     this.#receive = createReceive({ identity, receiving, callerOf, note: trust.note })
+    this.#delays = new Delays(store, emit)
+    this.#owner = new OwnerInbox({
+      ...{ store, journal: this.#journal, pairs: this.#pairs, clock, newId: this.#newId },
+      onReceipt: (peer) => this.#receipts.add(peer)
+    })
     this.#receipts = new Receipts({ store, identity, clock, random, push: (peer, jws) => this.#push(peer, jws) })
   }
 
@@ -188,37 +195,12 @@ class MessageRoom implements Messaging {
     return { ...story, ...(reply === undefined ? {} : { reply }) }
   }
 
-  async read(id: string): Promise<MessageInfo> {
-    const row = this.#ownersRow(id)
-    if (row['state'] === 'delivered') {
-      const [peer, at] = [text(row, 'peer'), this.#components.clock()]
-      await this.#journal.write([
-        endIn({ peer, id }, { state: 'processed', at }, { answered: false }),
-        putReceipt(peer, { id, state: 'processed', at })
-      ])
-      this.#read(peer, number(row, 'bytes'))
-    }
-    return this.#info(id)
+  read(id: string): Promise<MessageInfo> {
+    return this.#owner.read(id)
   }
 
-  async reply(id: string, body: unknown, options: SendOptions = {}): Promise<Sent> {
-    const row = this.#ownersRow(id)
-    if (row['answered'] === 1) throw new MeshError('INVALID_ARGUMENT', 'it has been answered already')
-    // Written from a parsed envelope
-    const message = JSON.parse(text(row, 'envelope')) as Envelope
-    const [peer, at] = [text(row, 'peer'), this.#components.clock()]
-    const draft = replyDraft(message, { outcome: 'result', body }, { id: this.#newId(), now: at })
-    if (options.signal?.aborted === true) throw new MeshError('CANCELLED', 'cancelled')
-    const seqs = await this.#journal.write(
-      [
-        { sql: 'UPDATE message_in SET answered = 1 WHERE id = ? AND peer = ?', params: [id, peer] },
-        endIn({ peer, id }, { state: 'processed', at }, { answered: true }),
-        putReceipt(peer, { id, state: 'processed', at })
-      ],
-      [draft]
-    )
-    if (row['state'] === 'delivered') this.#read(peer, number(row, 'bytes'))
-    return { id: draft.envelope.id, seq: seqs[0] ?? 0 }
+  reply(id: string, body: unknown, options: SendOptions = {}): Promise<Sent> {
+    return this.#owner.reply(id, body, options.signal)
   }
 
   async waitFor(id: string, options: Parameters<Messaging['waitFor']>[1]): Promise<MessageStory> {
@@ -228,7 +210,7 @@ class MessageRoom implements Messaging {
       if (found === undefined || found.direction === 'in') throw noMessage(id)
       return until === 'reply' ? answered(found) : processed(found)
     })
-    if (until === 'reply') await this.#readReply(id)
+    if (until === 'reply') await this.#owner.readReply(id)
     return story
   }
 
@@ -415,6 +397,7 @@ class MessageRoom implements Messaging {
     }
     for (const [peer, { count, bytes }] of left) {
       this.#room.remove(peer, count, bytes)
+      if (!this.#room.has(peer)) this.#delays.forget(peer)
       // A peer that nothing waits for costs nothing
       if (!this.#room.has(peer) && this.#lanes.get(peer)?.isIdle === true) this.#lanes.delete(peer)
     }
@@ -440,6 +423,15 @@ class MessageRoom implements Messaging {
     this.#journal.add({ statements: ids.map(decide), done: over, failed: over })
   }
 
+  #age(now: number): void {
+    const { store, log } = this.#components
+    const failed = (err: unknown): void => log(`messages: ${String(err)}`)
+    this.#settling.settle(overdue(store, now)).catch(failed)
+    const due = this.#outcomes.due(now, limits.SWEEP_ROWS)
+    if (due.length > 0) this.#writeOutcomes(due, (id) => this.#outcomes.decide(id, 'expired', undefined, now))
+    for (const peer of this.#room.peers) this.#delays.look(peer, now).catch(failed)
+  }
+
   #tick(): void {
     for (const lane of this.#lanes.values()) lane.wake()
     this.#receipts.wakeAll()
@@ -447,80 +439,11 @@ class MessageRoom implements Messaging {
     const now = this.#components.clock()
     if (now >= this.#lookAt) {
       this.#lookAt = now + LOOK_INTERVAL_MS
-      this.#expire(now)
-      for (const peer of this.#room.peers) this.#notice(peer, now)
+      this.#age(now)
     }
     if (now < this.#sweepAt) return
     this.#sweepAt = now + limits.SWEEP_INTERVAL_MS
     void sweep(this.#components.store, now).catch((err: unknown) => this.#components.log(`messages: ${String(err)}`))
-  }
-
-  #expire(now: number): void {
-    const rows = this.#components.store.all(
-      `SELECT id FROM message_out WHERE state = 'queued' AND exp <= ?1
-       UNION ALL SELECT id FROM message_out WHERE state IN ('accepted', 'delivered') AND exp <= ?1 - ${limits.MESSAGE_KEPT_MS} LIMIT ?2`,
-      [now, limits.SWEEP_ROWS]
-    )
-    const reason = 'its time was over'
-    this.#settling
-      .settle(rows.map((row) => ({ id: text(row, 'id'), peer: undefined, state: 'expired', at: now, reason }) as const))
-      .catch((err: unknown) => this.#components.log(`messages: ${String(err)}`))
-    const due = this.#outcomes.due(now, limits.SWEEP_ROWS)
-    if (due.length > 0) this.#writeOutcomes(due, (id) => this.#outcomes.decide(id, 'expired', undefined, now))
-  }
-
-  /** Says once of each message that it is late. */
-  #notice(peer: string, now: number): void {
-    const { store, emit, log } = this.#components
-    const rows = store.all(
-      `SELECT n, id, delayed_at FROM message_out WHERE peer = ? AND state = 'queued' AND n > ? AND sent_at <= ? ORDER BY n LIMIT ?`,
-      [peer, this.#noticed.get(peer) ?? 0, now - limits.DELAY_NOTICE_MS, limits.SWEEP_ROWS]
-    )
-    const last = rows.at(-1)
-    if (last === undefined) return
-    this.#noticed.set(peer, number(last, 'n'))
-    const fresh = rows.filter((row) => row['delayed_at'] === null).map((row) => text(row, 'id'))
-    for (const id of fresh) emit('message:delayed', { id, peer })
-    store
-      .write([
-        {
-          sql: 'UPDATE message_out SET delayed_at = ? WHERE id IN (SELECT value FROM json_each(?))',
-          params: [now, list(fresh)]
-        },
-        ...fresh.map((message) => insertEvent({ message, at: now, what: 'delayed' }))
-      ])
-      .catch((err: unknown) => log(`messages: ${String(err)}`))
-  }
-
-  #ownersRow(id: string) {
-    const row = this.#components.store.get(
-      'SELECT peer, state, answered, bytes, envelope FROM message_in WHERE id = ? AND agent = ?',
-      [id, limits.OWNER_AGENT]
-    )
-    if (row === undefined) throw noMessage(id)
-    return row
-  }
-
-  #info(id: string): MessageInfo {
-    const { store } = this.#components
-    const found = readInbox(store, { state: 'all', limit: limits.MAX_PAGE }).find((each) => each.id === id)
-    if (found === undefined) throw noMessage(id)
-    return found
-  }
-
-  #read(peer: string, bytes: number): void {
-    this.#pairs.count(peer, -1, -bytes)
-    this.#pairs.unread -= 1
-    this.#receipts.add(peer)
-  }
-
-  /** The reply to a request of the owner's, which has been taken. */
-  async #readReply(request: string): Promise<void> {
-    const rows = this.#components.store.all(
-      `SELECT id FROM message_in WHERE agent = ? AND state = 'delivered' AND kind = 'reply' AND json_extract(envelope, '$.corr') = ?`,
-      [limits.OWNER_AGENT, request]
-    )
-    for (const row of rows) await this.read(text(row, 'id'))
   }
 
   #deadRow(id: string) {
@@ -550,8 +473,4 @@ function processed(story: MessageStory): MessageStory | undefined {
   if (!isEnd(state)) return undefined
   const known = MeshError.fromBody({ code: code ?? (state === 'expired' ? 'TIMEOUT' : 'CANCELLED'), message: '' })
   throw new MeshError(known.code, `the message was ${state === 'failed' ? 'not processed' : state}: ${reason ?? state}`)
-}
-
-function noMessage(id: string, what = 'message'): MeshError {
-  return new MeshError('NOT_FOUND', `there is no ${what} ${JSON.stringify(id.slice(0, 40))}`)
 }

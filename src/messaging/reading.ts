@@ -40,8 +40,8 @@ export function readDeadLetters(store: Store, filter: MessageFilter): MessageInf
 }
 
 /** All that is known of one message; one that this node sent to itself is shown as sent. */
-export function readStory(store: Store, id: string): Omit<MessageStory, 'reply'> | undefined {
-  const out = store.get('SELECT * FROM message_out WHERE id = ?', [id])
+export function readStory(store: Store, id: string, direction?: 'in'): Omit<MessageStory, 'reply'> | undefined {
+  const out = direction === 'in' ? undefined : store.get('SELECT * FROM message_out WHERE id = ?', [id])
   const row = out ?? store.get('SELECT * FROM message_in WHERE id = ?', [id])
   if (row === undefined) return undefined
   const noted = store

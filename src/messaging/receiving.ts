@@ -4,13 +4,13 @@ import type { Emit } from '../events.ts'
 import type { Permissions } from '../permissions/index.ts'
 import type { Policy } from '../policy/index.ts'
 import type { Statement, Store } from '../store/index.ts'
+import { type Admit, createAdmission } from './admission.ts'
 import type { AgentState } from './agent-state.ts'
 import type { Attempt } from './attempt.ts'
 import {
   BUSY_RETRY_MS,
   FAST_HANDLER_MS,
   MAX_EXPIRY_MS,
-  MAX_REASON_LENGTH,
   MAX_SKEW_MS,
   MAX_UNHANDLED_BYTES,
   MAX_UNHANDLED_BYTES_PER_PEER,
@@ -81,10 +81,12 @@ const KEPT: DeliverResult = { state: 'kept' }
 /** Takes messages of one author, in their order; the next batch of the same author waits for this one. */
 export class Receiving {
   readonly #components: ReceivingComponents
+  readonly #admit: Admit
   readonly #turns = new Map<string, Promise<unknown>>()
 
   constructor(components: ReceivingComponents) {
     this.#components = components
+    this.#admit = createAdmission(components)
   }
 
   /** @returns in the order of the messages, before it is written: until then a `kept` may still become `busy` */
@@ -165,7 +167,7 @@ export class Receiving {
     const standing = this.#solicited(envelope)
     if (standing === 'forged') return refused('FORBIDDEN', 'it answers a request that was put to another')
     if (standing === 'solicited') return this.#keep(batch, arrival, pair)
-    const admitted = this.#admit(batch.caller, envelope, pair.agent, arrival.text.length)
+    const admitted = this.#admit(batch.caller, envelope, { agent: pair.agent, bytes: arrival.text.length })
     if (admitted === undefined) return this.#keep(batch, arrival, pair)
     return admitted.then((refusal) => {
       if (refusal !== undefined) return { result: refusal }
@@ -206,51 +208,6 @@ export class Receiving {
     )
     if (row === undefined) return 'no'
     return row['recipient'] === from ? 'solicited' : 'forged'
-  }
-
-  /** Asks policy, and the owner where it says so. @returns why not; undefined when it may, at once where nothing must be asked */
-  #admit(
-    caller: Caller,
-    envelope: Envelope,
-    agent: string,
-    bytes: number
-  ): Promise<DeliverResult | undefined> | undefined {
-    const { policy } = this.#components
-    const request = {
-      caller,
-      action: 'message.send',
-      resource: `agent:${agent}`,
-      facts: { bytes: () => bytes }
-    }
-    const decision = policy.decide(request)
-    if (decision.effect === 'allow' && decision.limited === undefined) return undefined
-    if (decision.effect === 'deny' && (decision.rules.length > 0 || caller.trust === 'blocked'))
-      return Promise.resolve({ state: 'refused', code: 'FORBIDDEN', reason: cut(decision.reason) })
-    return this.#ask(decision, request, { envelope, agent })
-  }
-
-  async #ask(
-    decision: ReturnType<Policy['decide']>,
-    request: Parameters<Policy['decide']>[0],
-    { envelope, agent }: { readonly envelope: Envelope; readonly agent: string }
-  ): Promise<DeliverResult | undefined> {
-    const { policy, permissions } = this.#components
-    const { caller, action, resource } = request
-    try {
-      if (decision.effect !== 'allow') {
-        const input = { type: envelope.type, body: envelope.body }
-        await permissions.permit(decision, { caller, session: { caller }, action, resource, agent, input })
-      }
-      const reservation = await policy.reserve(decision, request)
-      reservation?.settle({ bytes: 0 })
-      return undefined
-    } catch (err) {
-      const { code, message, data } = MeshError.from(err)
-      const reason = cut(message)
-      if (code === 'PERMISSION_PENDING') return { state: 'pending', code, reason }
-      if (code !== 'FORBIDDEN') return { state: 'busy', code, reason, retryAfterMs: retryAfter(data) }
-      return { state: 'refused', code, reason }
-    }
   }
 
   /** Nothing is in its way: handled at once where that can be, else stored. */
@@ -428,11 +385,4 @@ function refused(code: string, reason: string): Taken {
 
 function busy(reason: string): Taken {
   return { result: { state: 'busy', code: 'BUSY', reason, retryAfterMs: BUSY_RETRY_MS } }
-}
-
-const cut = (message: string): string => message.slice(0, MAX_REASON_LENGTH)
-
-function retryAfter(data: unknown): number {
-  const { retryAfterMs } = (data ?? {}) as { retryAfterMs?: unknown }
-  return typeof retryAfterMs === 'number' && retryAfterMs >= 0 ? Math.ceil(retryAfterMs) : BUSY_RETRY_MS
 }

@@ -57,7 +57,7 @@ export async function openMailRoom(mesh: Mesh, init: MailRoomInit = {}): Promise
       emit: events.emit,
       on: events.on
     },
-    { tickMs: 10 }
+    { tickMs: 10, gatherMs: 20 }
   )
   const opened = mailboxes
   onTestFinished(() => opened.stop())
