@@ -1,7 +1,7 @@
 import { z } from 'zod'
 import { VERSION } from '../version.ts'
-import { type Answer, type Operation } from './rest-operation.ts'
-import { problemSchema } from './rest-schemas.ts'
+import type { Answer, Operation } from './rest-operation.ts'
+import { NAMED, problemSchema } from './rest-schemas.ts'
 
 type Json = Readonly<Record<string, unknown>>
 
@@ -21,7 +21,9 @@ const SECURITY: Readonly<Record<string, Json>> = {
 /** The OpenAPI 3.1 document of the operations. */
 export function openApi(operations: readonly Operation[]): Json {
   const paths: Record<string, Record<string, Json>> = {}
-  for (const each of operations) paths[each.path] = { ...paths[each.path], [each.method]: describe(each) }
+  const named: Named = {}
+  schemaOf(problemSchema, 'output', named)
+  for (const each of operations) paths[each.path] = { ...paths[each.path], [each.method]: describe(each, named) }
   return {
     openapi: '3.1.0',
     info: {
@@ -33,11 +35,14 @@ export function openApi(operations: readonly Operation[]): Json {
     servers: [{ url: '/', description: 'This node' }],
     security: Object.keys(SECURITY).map((name) => ({ [name]: [] })),
     paths,
-    components: { securitySchemes: SECURITY, schemas: { Problem: schemaOf(problemSchema, 'output') } }
+    components: { securitySchemes: SECURITY, schemas: named }
   }
 }
 
-function describe(operation: Operation): Json {
+/** What a document names so far, by name. */
+type Named = Record<string, unknown>
+
+function describe(operation: Operation, named: Named): Json {
   const { id, tag, summary, description, answers, body, isRepeatable = false } = operation
   const parameters = [...parametersIn('path', operation.params), ...parametersIn('query', operation.query)]
   if (isRepeatable) parameters.push(IDEMPOTENCY_KEY)
@@ -49,9 +54,11 @@ function describe(operation: Operation): Json {
     ...(parameters.length === 0 ? {} : { parameters }),
     ...(body === undefined
       ? {}
-      : { requestBody: { required: true, content: { 'application/json': { schema: schemaOf(body, 'input') } } } }),
+      : {
+          requestBody: { required: true, content: { 'application/json': { schema: schemaOf(body, 'input', named) } } }
+        }),
     responses: {
-      ...Object.fromEntries(Object.entries(answers).map(([status, answer]) => [status, describeAnswer(answer)])),
+      ...Object.fromEntries(Object.entries(answers).map(([status, answer]) => [status, describeAnswer(answer, named)])),
       default: {
         description: 'What went wrong',
         content: { 'application/problem+json': { schema: { $ref: '#/components/schemas/Problem' } } }
@@ -67,9 +74,9 @@ const IDEMPOTENCY_KEY: Json = {
   schema: { type: 'string', minLength: 1, maxLength: 128 }
 }
 
-function describeAnswer({ description, schema, type = 'application/json' }: Answer): Json {
+function describeAnswer({ description, schema, type = 'application/json' }: Answer, named: Named): Json {
   if (schema === undefined) return { description }
-  return { description, content: { [type]: { schema: schemaOf(schema, 'output') } } }
+  return { description, content: { [type]: { schema: schemaOf(schema, 'output', named) } } }
 }
 
 function parametersIn(where: 'path' | 'query', schema: z.ZodType | undefined): Json[] {
@@ -84,7 +91,26 @@ function parametersIn(where: 'path' | 'query', schema: z.ZodType | undefined): J
   }))
 }
 
-function schemaOf(schema: z.ZodType, io: 'input' | 'output'): Json {
-  const { $schema: _dialect, ...rest } = z.toJSONSchema(schema, { io })
-  return rest
+/** The schema, with what has a name taken out of it. */
+function schemaOf(schema: z.ZodType, io: 'input' | 'output', named: Named): unknown {
+  // In an array, so that what has a name itself is taken out too
+  const { items, $defs = {} } = z.toJSONSchema(z.array(schema), { io, metadata: NAMED, override: withDescription })
+  for (const [name, { id: _name, ...rest }] of Object.entries($defs)) named[name] ??= relocated(rest)
+  return relocated(items)
+}
+
+/** Descriptions are in another register than names. */
+function withDescription({
+  zodSchema,
+  jsonSchema
+}: {
+  zodSchema: z.core.$ZodType
+  jsonSchema: z.core.JSONSchema.BaseSchema
+}): void {
+  const { description } = z.globalRegistry.get(zodSchema) ?? {}
+  if (description !== undefined) jsonSchema.description = description
+}
+
+function relocated(schema: unknown): unknown {
+  return JSON.parse(JSON.stringify(schema).replaceAll('"#/$defs/', '"#/components/schemas/'))
 }

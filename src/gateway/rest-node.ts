@@ -40,7 +40,9 @@ const readSelf = operation({
   handle({ caller }) {
     const { peer: name, trust, binding, credentials } = caller
     const shown = credentials.map(({ method, subject, issuer, scopes, expiresAt }) => ({
-      ...{ method, subject, scopes },
+      method,
+      subject,
+      scopes,
       ...(issuer === undefined ? {} : { issuer }),
       ...(expiresAt === undefined ? {} : { expiresAt: new Date(expiresAt).toISOString() })
     }))

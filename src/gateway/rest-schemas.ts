@@ -123,3 +123,23 @@ export function listOf(item: z.ZodType) {
     cursor: z.string().describe('for the next page; absent on the last one').optional()
   })
 }
+
+/** Schemas that the OpenAPI document names; what is used in several answers is described once. */
+export const NAMED = z.registry<{ readonly id: string }>()
+for (const [id, schema] of Object.entries({
+  Problem: problemSchema,
+  SignedRecord: signedRecord,
+  AgentRecord: agentRecord,
+  Capability: capability,
+  Agent: agent,
+  HealthReport: healthReport,
+  Found: found,
+  Peer: peer,
+  Status: status,
+  Self: self,
+  PermissionStatus: permissionStatus,
+  PermissionRequest: permissionRequest,
+  Sent: sent,
+  Message: message
+}))
+  NAMED.add(schema, { id })

@@ -25,6 +25,10 @@ const MODULE = new URL('./rest-module.ts', import.meta.url).pathname
 
 const ajv = new Ajv2020({ strict: false, validateFormats: false })
 
+function fits({ components }: Document, schema: object, text: string): unknown {
+  return ajv.validate({ ...schema, components }, JSON.parse(text)) ? undefined : ajv.errors
+}
+
 /** What is wrong with an answer, by the document. */
 async function faultsOf(document: Document, id: string, response: Response): Promise<unknown> {
   const described = Object.values(document.paths)
@@ -33,13 +37,13 @@ async function faultsOf(document: Document, id: string, response: Response): Pro
   const text = await response.text()
   const type = response.headers.get('content-type') ?? ''
   if (type === 'application/problem+json') {
-    return ajv.validate(document.components.schemas.Problem, JSON.parse(text)) ? undefined : ajv.errors
+    return fits(document, { $ref: '#/components/schemas/Problem' }, text)
   }
   const answer = described?.responses[response.status]
   if (answer === undefined) return `no answer ${response.status} of ${id} is described: ${text}`
   const schema = answer.content?.['application/json']?.schema
   if (schema === undefined) return text === '' ? undefined : `${id} answers ${text}`
-  return ajv.validate(schema, JSON.parse(text)) ? undefined : ajv.errors
+  return fits(document, schema, text)
 }
 
 describe('the OpenAPI document', () => {

@@ -8,6 +8,8 @@ import { recordsProtocol } from '../../src/discovery/records.ts'
 import * as ws from '../../src/gateway/ws-constants.ts'
 import * as health from '../../src/health/constants.ts'
 import * as messaging from '../../src/messaging/constants.ts'
+import * as edges from '../../src/edges/constants.ts'
+import * as edge from '../../src/gateway/edge-constants.ts'
 import * as network from '../../src/network/constants.ts'
 import * as oauth from '../../src/oauth/constants.ts'
 import * as pairing from '../../src/pairing/constants.ts'
@@ -51,6 +53,28 @@ const count = (value: number): string => value.toLocaleString('en')
 
 /** What a page says, made of the constants it must agree with. */
 const STATEMENTS: ReadonlyArray<{ page: string; says: string }> = [
+  { page: 'http/README.md', says: `may be ${edge.PROOF_WINDOW_MS / 1_000} s from the node's clock` },
+  { page: 'http/README.md', says: `A key may use ${count(edge.MAX_PROOFS_PER_KEY)} proofs` },
+  { page: 'http/README.md', says: `After ${edge.MAX_REFUSED_PER_ADDRESS} refused credentials within a minute` },
+  { page: 'http/README.md', says: `for ${edges.KEPT_ANSWER_MS / 3_600_000} hours, across restarts` },
+  { page: 'http/README.md', says: `more than ${count(edges.MAX_KEPT_ANSWER_BYTES)} bytes: \`TOO_LARGE\`` },
+  {
+    page: 'http/README.md',
+    says: `${edges.MAX_ANSWERS_PER_CALLER} keys of a caller, ${count(edges.MAX_ANSWERS)} in all`
+  },
+  {
+    page: 'http/README.md',
+    says: `| headers | ${count(edge.EDGE_LIMITS.maxHeaderBytes)} bytes, within ${edge.EDGE_LIMITS.headersTimeoutMs / 1_000} s |`
+  },
+  {
+    page: 'http/README.md',
+    says: `| body | ${count(edge.EDGE_LIMITS.maxBodyBytes)} bytes, within ${edge.EDGE_LIMITS.requestTimeoutMs / 1_000} s, at least ${edge.EDGE_LIMITS.minBytesPerSecond} B/s after ${edge.EDGE_LIMITS.slowGraceMs / 1_000} s |`
+  },
+  { page: 'http/README.md', says: `| requests of one caller at once | ${edges.MAX_RUNNING_PER_CALLER} |` },
+  {
+    page: 'http/README.md',
+    says: `${count(edge.EDGE_LIMITS.maxConnections)}; ${edge.EDGE_LIMITS.maxConnectionsPerAddress} of one address, but for this machine; kept ${edge.EDGE_LIMITS.keepAliveMs / 1_000} s`
+  },
   { page: 'message/1.0.0/README.md', says: messaging.MESSAGE.id },
   { page: 'message/1.0.0/README.md', says: `at most ${count(messaging.MAX_BODY_BYTES)} bytes` },
   { page: 'message/1.0.0/README.md', says: `At most ${count(messaging.MAX_ENVELOPE_BYTES)} bytes` },
