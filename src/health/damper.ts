@@ -41,6 +41,11 @@ export class Damper {
     this.#isUp = this.#isUp === false ? this.#mayRise(now) : true
   }
 
+  /** It is another thing now: falls of before don't count. */
+  forgive(): void {
+    this.#penalty = 0
+  }
+
   /** How long falls of before keep it from coming up. */
   heldMs(now: number): number {
     const penalty = this.#decayed(now)

@@ -1,5 +1,10 @@
 import type { MeshEvents } from '../events.ts'
-import { type Availability, type AvailabilityWindow, compileAvailability } from '../registry/index.ts'
+import {
+  type AgentDefinition,
+  type Availability,
+  type AvailabilityWindow,
+  compileAvailability
+} from '../registry/index.ts'
 import { PROBES_JUDGED } from './constants.ts'
 import type { HealthComponents, HealthReport, HealthState } from './index.ts'
 import { type Finding, Subject, type Surroundings } from './subject.ts'
@@ -33,6 +38,8 @@ interface Entry {
   /** It was said that it is up. */
   isTold: boolean
   hours: Hours
+  /** What its driver was last configured with. */
+  definition: AgentDefinition
 }
 
 /** The hours of a definition, compiled. */
@@ -100,7 +107,7 @@ class WatchedAgents implements LocalAgents {
   }
 
   mayAnnounce(name: string): boolean {
-    const entry = this.#entries.get(name)
+    const entry = this.#entry(name)
     if (entry === undefined || entry.subject.damper.isUp !== false) return true
     return !entry.mustProve && entry.subject.damper.heldMs(this.#components.surroundings.now()) === 0
   }
@@ -132,10 +139,11 @@ class WatchedAgents implements LocalAgents {
   }
 
   #entry(name: string): Entry | undefined {
-    const known = this.#entries.get(name)
-    if (known !== undefined) return known
     const { registry, self, host, surroundings } = this.#components
-    if (registry.definition(name) === undefined) return undefined
+    const definition = registry.definition(name)
+    const known = this.#entries.get(name)
+    if (known !== undefined && definition !== undefined) pardon(known, definition)
+    if (known !== undefined || definition === undefined) return known
     const subject: Subject = new Subject({
       kind: 'agent',
       id: `${self}/${name}`,
@@ -149,7 +157,7 @@ class WatchedAgents implements LocalAgents {
       isAskable: () => host.status(name)?.state === 'up' && this.asleepUntil(name) === undefined,
       surroundings
     })
-    const entry: Entry = { subject, mustProve: false, isTold: false, hours: hoursOf(undefined) }
+    const entry: Entry = { subject, mustProve: false, isTold: false, hours: hoursOf(undefined), definition }
     this.#entries.set(name, entry)
     surroundings.prober.add(subject)
     subject.settle(surroundings.now())
@@ -216,6 +224,16 @@ class WatchedAgents implements LocalAgents {
   #nameOf({ id }: Subject): string {
     return id.slice(this.#components.self.length + 1)
   }
+}
+
+/** An agent that its owner has configured anew has not fallen yet. */
+function pardon(entry: Entry, definition: AgentDefinition): void {
+  if (entry.definition === definition) return
+  const { driver, config } = entry.definition
+  entry.definition = definition
+  if (driver === definition.driver && config === definition.config) return
+  entry.mustProve = false
+  entry.subject.damper.forgive()
 }
 
 function hoursOf(windows: readonly AvailabilityWindow[] | undefined): Hours {

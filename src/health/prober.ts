@@ -28,8 +28,9 @@ export class Prober {
     this.#now = now
   }
 
-  get size(): number {
-    return this.#watched.size
+  /** What is still under way then says nothing. */
+  get isStopped(): boolean {
+    return this.#isStopped
   }
 
   start(): void {

@@ -142,6 +142,7 @@ export class Subject implements Watched {
     const begun = surroundings.now()
     const { isUp: wasUp } = this.damper
     const failure = await withDeadline(probe)
+    if (surroundings.prober.isStopped) return
     const ended = surroundings.now()
     const ok = failure === undefined
     this.failure = failure

@@ -106,6 +106,35 @@ describe('an agent', () => {
     expect(announced.at(-1)).toBe('a')
   })
 
+  it('that its owner configures anew has to wait no longer', async () => {
+    const { health, add, lost, back, pass } = healthRoom()
+    await health.start()
+    add('a', { config: { port: 1 } })
+    await pass(10_000)
+    for (let n = 0; n < 5; n += 1) {
+      lost('a')
+      back('a')
+    }
+    expect(health.of('a')?.state).toBe('down')
+    add('a', { config: { port: 2 } })
+    expect(health.mayAnnounce('a')).toBe(true)
+    back('a')
+    expect(health.of('a')?.state).toBe('up')
+  })
+
+  it('is not told of any more once its node stops, whatever becomes of a probe', async () => {
+    const { health, add, names, pass, probe } = healthRoom()
+    await health.start()
+    add('a')
+    probe.mockRejectedValueOnce(new Error('gone'))
+    probe.mockImplementation(() => new Promise((_, reject) => setTimeout(() => reject(new Error('gone')), 1_000)))
+    while (probe.mock.calls.length < 2) await pass(100)
+    health.stop()
+    await pass(60_000)
+    expect(names()).toEqual(['agent:added'])
+    expect(probe).toHaveBeenCalledTimes(2)
+  })
+
   it('is degraded a second after too many of its calls failed, and up when they go well again', async () => {
     const { health, add, names, pass, seen } = healthRoom()
     await health.start()
