@@ -24,6 +24,7 @@ export class ByteStream {
   #isBody = false
   #hasSent = false
   #hasEnded = false
+  #isClosed = false
   #error: MeshError | undefined
   #wake = (): void => {}
 
@@ -66,7 +67,10 @@ export class ByteStream {
   async send(bytes: Uint8Array, { signal }: { signal: AbortSignal }): Promise<void> {
     for (let at = 0; at < bytes.length; at += MAX_BATCH_BYTES) {
       if (this.#send(bytes.subarray(at, at + MAX_BATCH_BYTES))) continue
-      while (this.#stream.writableNeedsDrain) await this.#changed(signal)
+      while (this.#stream.writableNeedsDrain) {
+        if (this.#isClosed) throw lost()
+        await this.#changed(signal)
+      }
     }
   }
 
@@ -160,7 +164,10 @@ export class ByteStream {
   }
 
   readonly #onClose = ({ error }: StreamCloseEvent): void => {
-    if (error === undefined && this.#hasEnded) clearTimeout(this.#idle)
+    clearTimeout(this.#idle)
+    this.#isClosed = true
+    // After an orderly end what came is still read; a lost connection may look like one to who writes
+    if (error === undefined && this.#hasEnded) this.#wake()
     else this.#fail(lost(error))
   }
 }
