@@ -97,6 +97,8 @@ export async function openEdge(init: EdgeInit): Promise<Edge> {
   // Unusable ones must not wait for the port to be known
   createHosts({ listen: wanted, isTls: tls !== undefined, hosts, origins })
   const limits = { ...EDGE_LIMITS, ...init.limits }
+  // So that the owner finds it before the first request
+  await node.edges.ownerToken()
   const server = await createServer(tls, limits)
   const closing = new AbortController()
   const listen = await listening(server, wanted)
