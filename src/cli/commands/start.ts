@@ -1,9 +1,9 @@
 import { resolve } from 'node:path'
 import { setFlagsFromString } from 'node:v8'
 import type { Edge } from '../../gateway/index.ts'
+import { homeAt } from '../../home.ts'
 import type { Node, NodeInit } from '../../index.ts'
 import type { LanStatus } from '../../network/index.ts'
-import { homeAt } from '../../home.ts'
 import { homeFlag, socketOf } from '../home.ts'
 import { note, paint, print, printFields, programName, progress, json as toJson } from '../output.ts'
 import { type Context, repeated, type Verb } from '../verb.ts'
@@ -126,7 +126,9 @@ function announce(node: Node, { home, json, http }: { home: string; json: boolea
     ['did', did],
     ['home', home],
     ['addresses', addresses.length === 0 ? 'none' : addresses],
-    ...(http === undefined ? [] : [['HTTP', `${http}, for the owner with the token in ${homeAt(home).httpToken}`] as const]),
+    ...(http === undefined
+      ? []
+      : [['HTTP', `${http}, for the owner with the token in ${homeAt(home).httpToken}`] as const]),
     ['LAN', LAN[node.status().lan]]
   ])
   const [address] = addresses.toSorted((one, other) => reach(other) - reach(one))
