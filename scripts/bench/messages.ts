@@ -88,8 +88,15 @@ async function answer(child: ChildProcess): Promise<unknown> {
 function resultOf(what: string, runs: readonly MessageRun[]): Result {
   const of = (key: keyof MessageRun): number => median(runs.map((run) => run[key]))
   return {
-    ...{ bench: 'messages', system: 'pryx-mesh', inFlight: 64, bytes: 1_024, what },
-    ...{ perSecond: of('perSecond'), p50Ms: of('p50Ms'), p99Ms: of('p99Ms'), lagMs: of('lagMs') },
+    bench: 'messages',
+    system: 'pryx-mesh',
+    inFlight: 64,
+    bytes: 1024,
+    what,
+    perSecond: of('perSecond'),
+    p50Ms: of('p50Ms'),
+    p99Ms: of('p99Ms'),
+    lagMs: of('lagMs'),
     runs: runs.map(({ perSecond }) => perSecond)
   }
 }

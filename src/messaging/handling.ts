@@ -117,8 +117,17 @@ export class Handling {
   run(pair: InPair, handler: MessageHandler, message: Envelope, tries = 0): Attempt | Promise<Attempt> {
     const { callerOf, state, timeoutMs, newId, clock, mayQueue } = this.#components
     return attempt({
-      ...{ message, agent: pair.agent, caller: callerOf(pair.peer), tries, handler },
-      ...{ state, timeoutMs, stopping: this.#stopping.signal, newId, clock, mayQueue }
+      message,
+      agent: pair.agent,
+      caller: callerOf(pair.peer),
+      tries,
+      handler,
+      state,
+      timeoutMs,
+      stopping: this.#stopping.signal,
+      newId,
+      clock,
+      mayQueue
     })
   }
 
@@ -279,7 +288,7 @@ export class Handling {
     }
     const { statements, written } = state.publish(pair.agent, result.changes)
     const { drafts, isAnswered } = result
-    return this.#end(pair, waiting, { ...result, state: result.end }, run, { statements, drafts, isAnswered, written })
+    return this.#end(pair, waiting, { ...result, state: result.end, statements, drafts, isAnswered, written }, run)
   }
 
   async #again(pair: InPair, waiting: Waiting, { code, reason, detail }: Attempt, run: Run): Promise<boolean> {
@@ -318,22 +327,24 @@ export class Handling {
       message.kind === 'request' ? [replyDraft(message, { outcome: 'error', body }, { id: newId(), now: clock() })] : []
     const statements = more.event === undefined ? [] : [more.event]
     const effects = { statements, drafts, isAnswered: drafts.length > 0, isDead: true }
-    this.#end(pair, waiting, { state: 'failed', code, reason: body.message }, more.run, effects)
+    this.#end(pair, waiting, { state: 'failed', code, reason: body.message, ...effects }, more.run)
     await Promise.all(more.run.ends)
     emit('message:dead', { id: message.id, agent: pair.recipient, reason: body.message })
   }
 
   /** Ends a message; it is written with what comes of it by the time that `run.ends` have resolved. @returns true */
-  #end(pair: InPair, { message, bytes, tries }: Waiting, end: End, run: Run, effects: Effects = {}): boolean {
+  #end(pair: InPair, { message, bytes, tries }: Waiting, end: End & Effects, run: Run): boolean {
     const { journal, pairs, clock, onReceipt } = this.#components
     const at = clock()
     const { state, code, reason } = end
     const receipt: Receipt = {
-      ...{ id: message.id, state, at },
+      id: message.id,
+      state,
+      at,
       ...(code === undefined ? {} : { code }),
       ...(reason === undefined ? {} : { reason: reason.slice(0, MAX_RECEIPT_REASON) })
     }
-    const { isAnswered: answered = false, isDead = false, statements = [], drafts = [], written } = effects
+    const { isAnswered: answered = false, isDead = false, statements = [], drafts = [], written } = end
     const ending = journal.write(
       [
         ...statements,

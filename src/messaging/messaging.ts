@@ -4,9 +4,11 @@ import { agentName } from '../registry/messages.ts'
 import { AgentState } from './agent-state.ts'
 import { Delays, overdue } from './aging.ts'
 import * as limits from './constants.ts'
+import { drop, dropUnhandled, replay } from './dead-letters.ts'
 import { draftOf } from './drafts.ts'
-import { createCallers, createEndpoint, createReceive, type Receive } from './endpoint.ts'
-import { Handling } from './handling.ts'
+import { createEndpoint, type Receive } from './endpoint.ts'
+import type { Handling } from './handling.ts'
+import { createInbound } from './inbound.ts'
 import type {
   MessageInfo,
   MessageInit,
@@ -20,15 +22,14 @@ import type {
 import { type Draft, Journal } from './journal.ts'
 import { Lane } from './lane.ts'
 import { oweReceipts } from './mailbox-owing.ts'
-import { type DeliverAnswer, type DeliverRequest, deliverAnswer, type Envelope } from './messages.ts'
+import { type DeliverAnswer, type DeliverRequest, deliverAnswer } from './messages.ts'
 import { Outcomes } from './outcomes.ts'
 import { noMessage, OwnerInbox } from './owner-inbox.ts'
 import { Pairs } from './pairs.ts'
 import { readDeadLetters, readInbox, readOutbox, readStory } from './reading.ts'
 import { Receipts } from './receipts.ts'
-import { Receiving } from './receiving.ts'
 import { Room, Waiting } from './room.ts'
-import { endIn, insertEvent, isEnd, list, number, putReceipt, text } from './rows.ts'
+import { isEnd, list, number, text } from './rows.ts'
 import { type Settled, Settling } from './settling.ts'
 import { createDids, verifyReceipts } from './signatures.ts'
 import { sweep } from './sweep.ts'
@@ -81,14 +82,16 @@ class MessageRoom implements Messaging {
     }
     this.#components = components
     this.#init = init
-    const { identity, store, trust, clock, random, emit, receiver } = components
+    const { identity, store, clock, random, emit } = components
     this.#self = identity.id
     this.#newId = createUlids(clock)
     const { maxQueuedPerPeer = limits.MAX_QUEUED_PER_PEER, maxQueued = limits.MAX_QUEUED } = init
     this.#room = new Room(store, { maxQueuedPerPeer, maxQueued })
     const state = new AgentState(store)
     this.#journal = new Journal({
-      ...{ store, identity, clock },
+      store,
+      identity,
+      clock,
       onQueued: (peer, count, bytes) => {
         this.#room.add(peer, count, bytes)
         if (this.#timer !== undefined) this.#lane(peer).wake()
@@ -110,31 +113,29 @@ class MessageRoom implements Messaging {
       RUNNING.key
     ])
     this.#pairs = new Pairs(store, () => this.#journal.newPairId(), wasRunning !== undefined)
-    const callerOf = createCallers(ownerCaller(identity.id), trust.of)
-    const shared = { store, journal: this.#journal, pairs: this.#pairs, state, receiver, emit, clock }
-    this.#handling = new Handling({
-      ...shared,
-      ...{ callerOf, random, newId: this.#newId, log: components.log },
-      timeoutMs: init.handlerTimeoutMs ?? limits.HANDLER_TIMEOUT_MS,
-      mayQueue: (peer) => this.#room.isFree(peer),
-      onReceipt: (peer) => this.#receipts.add(peer)
-    })
-    const receiving = new Receiving({
-      ...shared,
-      self: identity.id,
-      handling: this.#handling,
-      outcomes: this.#outcomes,
-      policy: components.policy,
-      permissions: components.permissions,
-      refusal: components.refusal,
-      maxUnhandledPerPeer: init.maxUnhandledPerPeer ?? limits.MAX_UNHANDLED_PER_PEER,
-      maxUnhandled: init.maxUnhandled ?? limits.MAX_UNHANDLED,
-      onOutcome: (id) => this.#waiting.tell([id])
-    })
-    this.#receive = createReceive({ identity, receiving, callerOf, note: trust.note })
+    const inbound = createInbound(
+      {
+        ...components,
+        journal: this.#journal,
+        pairs: this.#pairs,
+        state,
+        outcomes: this.#outcomes,
+        newId: this.#newId,
+        mayQueue: (peer) => this.#room.isFree(peer),
+        onReceipt: (peer) => this.#receipts.add(peer),
+        onOutcome: (id) => this.#waiting.tell([id])
+      },
+      init
+    )
+    this.#handling = inbound.handling
+    this.#receive = inbound.receive
     this.#delays = new Delays(store, emit)
     this.#owner = new OwnerInbox({
-      ...{ store, journal: this.#journal, pairs: this.#pairs, clock, newId: this.#newId },
+      store,
+      journal: this.#journal,
+      pairs: this.#pairs,
+      clock,
+      newId: this.#newId,
       onReceipt: (peer) => this.#receipts.add(peer)
     })
     this.#receipts = new Receipts({ store, identity, clock, random, push: (peer, jws) => this.#push(peer, jws) })
@@ -219,28 +220,12 @@ class MessageRoom implements Messaging {
   }
 
   async replay(id: string): Promise<void> {
-    const { peer, bytes, pair } = this.#deadRow(id)
-    await this.#journal.write([
-      {
-        sql: `UPDATE message_in SET state = 'accepted', dead_at = NULL, ended_at = NULL, code = NULL, reason = NULL, tries = 0,
-              exp = ? WHERE id = ? AND peer = ?`,
-        params: [this.#components.clock() + limits.DEFAULT_EXPIRY_MS, id, peer]
-      },
-      insertEvent({ message: id, at: this.#components.clock(), what: 'replayed' })
-    ])
-    this.#pairs.count(peer, 1, bytes)
-    const waiting = this.#pairs.get(pair.sender, pair.recipient)
-    if (waiting === undefined) return
-    waiting.waiting += 1
-    this.#handling.drain(waiting)
+    const pair = await replay(id, this.#inboxParts)
+    if (pair !== undefined) this.#handling.drain(pair)
   }
 
-  async drop(id: string): Promise<void> {
-    const { peer } = this.#deadRow(id)
-    await this.#journal.write([
-      { sql: 'UPDATE message_in SET dead_at = NULL WHERE id = ? AND peer = ?', params: [id, peer] },
-      insertEvent({ message: id, at: this.#components.clock(), what: 'dropped' })
-    ])
+  drop(id: string): Promise<void> {
+    return drop(id, this.#inboxParts)
   }
 
   async dropPeer(peer: string): Promise<void> {
@@ -250,20 +235,7 @@ class MessageRoom implements Messaging {
     await this.#settling.settle(
       queued.map((row) => ({ id: text(row, 'id'), peer: undefined, state: 'cancelled', at, reason }) as const)
     )
-    const waiting = "FROM message_in WHERE peer = ? AND state IN ('accepted', 'delivered')"
-    await this.#journal.idle()
-    const owners = store.get(`SELECT count(*) AS count ${waiting} AND agent = ?`, [peer, limits.OWNER_AGENT])
-    await this.#journal.write([
-      {
-        sql: `UPDATE message_in SET state = 'cancelled', ended_at = ?, reason = ? WHERE peer = ? AND state IN ('accepted', 'delivered')`,
-        params: [at, reason, peer]
-      },
-      { sql: 'DELETE FROM message_receipt WHERE peer = ?', params: [peer] }
-    ])
-    const { count, bytes } = this.#pairs.load(peer)
-    this.#pairs.count(peer, -count, -bytes)
-    this.#pairs.unread -= owners === undefined ? 0 : number(owners, 'count')
-    for (const pair of this.#pairs.of(peer)) pair.waiting = 0
+    await dropUnhandled(peer, reason, this.#inboxParts)
     this.#receipts.drop(peer)
   }
 
@@ -337,7 +309,11 @@ class MessageRoom implements Messaging {
     if (known !== undefined) return known
     const { store, clock, random } = this.#components
     const lane = new Lane({
-      ...{ peer, store, clock, random, did: this.#didOf(peer) },
+      peer,
+      store,
+      clock,
+      random,
+      did: this.#didOf(peer),
       deliver: (to, request) => this.#deliver(to, request),
       settle: (items) => this.#settling.settle(items)
     })
@@ -446,18 +422,9 @@ class MessageRoom implements Messaging {
     void sweep(this.#components.store, now).catch((err: unknown) => this.#components.log(`messages: ${String(err)}`))
   }
 
-  #deadRow(id: string) {
-    const row = this.#components.store.get(
-      `SELECT message_in.peer AS peer, bytes, sender, recipient FROM message_in JOIN message_pair ON message_pair.id = pair
-       WHERE message_in.id = ? AND dead_at IS NOT NULL`,
-      [id]
-    )
-    if (row === undefined) throw noMessage(id, 'dead letter')
-    return {
-      peer: text(row, 'peer'),
-      bytes: number(row, 'bytes'),
-      pair: { sender: text(row, 'sender'), recipient: text(row, 'recipient') }
-    }
+  get #inboxParts(): Parameters<typeof drop>[1] {
+    const { store, clock } = this.#components
+    return { store, clock, journal: this.#journal, pairs: this.#pairs }
   }
 }
 

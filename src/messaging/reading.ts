@@ -104,9 +104,14 @@ function info(row: Row): Omit<MessageInfo, 'direction' | 'tries'> {
   const [code, reason] = [optionalText(row, 'code'), optionalText(row, 'reason')]
   const { id, from, to, kind, corr, seq, type, body } = envelope
   return {
-    ...{ id, from, to, kind, seq, type },
+    id,
+    from,
+    to,
+    kind,
+    seq,
+    type,
     ...(corr === undefined ? {} : { correlationId: corr }),
-    state: text(row, 'state') as MessageState, // the column's only writer is this room
+    state: text(row, 'state') as MessageState,
     sentAt: iso(envelope.sent),
     expiresAt: iso(envelope.exp),
     ...(code === undefined ? {} : { code }),

@@ -1,5 +1,5 @@
 import type { Caller } from '../auth/index.ts'
-import { MeshError } from '../errors.ts'
+import type { MeshError } from '../errors.ts'
 import type { Emit } from '../events.ts'
 import type { Permissions } from '../permissions/index.ts'
 import type { Policy } from '../policy/index.ts'
@@ -245,10 +245,11 @@ export class Receiving {
     }
     const { generation } = batch
     const bytes = arrival.text.length
-    return this.#store(batch, arrival, pair, { state: 'accepted' }, (isKept) => {
+    const onWritten = (isKept: boolean): void => {
       if (isKept) handling.adopt(pair, { message: arrival.envelope, bytes, tries: 0 }, running, generation)
       else pair.isRunning = false
-    })
+    }
+    return this.#store(batch, arrival, pair, { state: 'accepted', onWritten })
   }
 
   #handled(batch: Batch, arrival: Arrival, pair: InPair, result: Attempt): Taken {
@@ -259,15 +260,17 @@ export class Receiving {
       const event = insertEvent({ message: arrival.envelope.id, at: batch.now, what: 'attempt', code, reason })
       return this.#store(batch, arrival, pair, { state: 'accepted', tries: 1, statements: [event] })
     }
-    const { statements, written } = state.publish(pair.agent, result.changes)
+    const { statements, written: onWritten } = state.publish(pair.agent, result.changes)
     const { code, reason, drafts, isAnswered } = result
-    return this.#store(
-      batch,
-      arrival,
-      pair,
-      { state: result.end, code, reason, drafts, isAnswered, statements },
-      written
-    )
+    return this.#store(batch, arrival, pair, {
+      state: result.end,
+      code,
+      reason,
+      drafts,
+      isAnswered,
+      statements,
+      onWritten
+    })
   }
 
   /** The request has its outcome already: this one is noted, and goes no further. */
@@ -285,7 +288,7 @@ export class Receiving {
   }
 
   /** Queues the row and everything that belongs to it; answered once it is on disk. */
-  #store(batch: Batch, arrival: Arrival, pair: InPair, end: Kept, onWritten?: (isKept: boolean) => void): Taken {
+  #store(batch: Batch, arrival: Arrival, pair: InPair, end: Kept): Taken {
     const { journal, pairs, outcomes } = this.#components
     const { envelope, text: json } = arrival
     const { id, from: sender, to: recipient, seq } = envelope
@@ -300,7 +303,7 @@ export class Receiving {
     const taken: Taken = { result: KEPT, receipt: receiptOf(id, now, end) }
     const over = (isKept: boolean): void => {
       if (late.length > 0 && envelope.corr !== undefined) outcomes.release([envelope.corr])
-      onWritten?.(isKept)
+      end.onWritten?.(isKept)
       batch.pending -= 1
       if (batch.pending === 0) batch.onWritten?.()
     }
@@ -310,8 +313,17 @@ export class Receiving {
       pair: { id: pair.id, direction: 'in', peer: pair.peer, sender, recipient, seq, at: now },
       statements: [
         insertIn({
-          ...{ envelope, text: json, pair: pair.id, peer: pair.peer, agent: pair.agent, state, at: now },
-          ...{ code: end.code, reason: end.reason, answered: end.isAnswered === true, tries: end.tries ?? 0 }
+          envelope,
+          text: json,
+          pair: pair.id,
+          peer: pair.peer,
+          agent: pair.agent,
+          state,
+          at: now,
+          code: end.code,
+          reason: end.reason,
+          answered: end.isAnswered === true,
+          tries: end.tries ?? 0
         }),
         ...late,
         ...(end.statements ?? [])
@@ -368,12 +380,15 @@ interface Kept {
   readonly drafts?: Attempt['drafts']
   readonly isAnswered?: boolean
   readonly isLate?: boolean
+  readonly onWritten?: (isKept: boolean) => void
   readonly statements?: readonly Statement[]
 }
 
 function receiptOf(id: string, at: number, { state, code, reason }: Kept): Receipt {
   return {
-    ...{ id, state, at },
+    id,
+    state,
+    at,
     ...(code === undefined ? {} : { code }),
     ...(reason === undefined ? {} : { reason: reason.slice(0, 200) })
   }

@@ -178,9 +178,23 @@ export function insertIn(row: InRow): Statement {
     sql: `INSERT INTO message_in (id, pair, peer, agent, seq, state, kind, exp, bytes, envelope, tries, accepted_at, delivered_at, ended_at, answered, code, reason)
           VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
     params: [
-      ...[envelope.id, row.pair, row.peer, row.agent, envelope.seq, state, envelope.kind, envelope.exp],
-      ...[row.text.length, row.text, row.tries ?? 0, at, state === 'delivered' ? at : null, isEnd(state) ? at : null],
-      ...[row.answered ? 1 : 0, row.code ?? null, row.reason ?? null]
+      envelope.id,
+      row.pair,
+      row.peer,
+      row.agent,
+      envelope.seq,
+      state,
+      envelope.kind,
+      envelope.exp,
+      row.text.length,
+      row.text,
+      row.tries ?? 0,
+      at,
+      state === 'delivered' ? at : null,
+      isEnd(state) ? at : null,
+      row.answered ? 1 : 0,
+      row.code ?? null,
+      row.reason ?? null
     ]
   }
 }
@@ -237,8 +251,15 @@ export function endIn(
     sql: `UPDATE message_in SET state = ?, ended_at = ?, code = ?, reason = ?, answered = max(answered, ?), dead_at = ?,
           tries = coalesce(?, tries) WHERE id = ? AND peer = ? AND state IN ('accepted', 'delivered')`,
     params: [
-      ...[end.state, end.at, end.code ?? null, end.reason ?? null, more.answered === true ? 1 : 0],
-      ...[more.isDead === true ? end.at : null, more.tries ?? null, id, peer]
+      end.state,
+      end.at,
+      end.code ?? null,
+      end.reason ?? null,
+      more.answered === true ? 1 : 0,
+      more.isDead === true ? end.at : null,
+      more.tries ?? null,
+      id,
+      peer
     ]
   }
 }

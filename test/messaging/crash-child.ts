@@ -41,12 +41,21 @@ const counter: MessageHandler = ({ body, from }, { state }) => {
 
 const messaging = createMessaging(
   {
-    ...{ identity, store, policy, emit, on },
+    identity,
+    store,
+    policy,
+    emit,
+    on,
     rpc: overSockets(),
-    permissions: { permit: () => Promise.reject(new MeshError('FORBIDDEN', 'no')), expect: () => {} },
-    trust: { of: () => ({ level: 'known' }), note: () => {} },
+    permissions: {
+      permit: () => Promise.reject(new MeshError('FORBIDDEN', 'no')),
+      expect: () => {}
+    },
+    trust: {
+      of: () => ({ level: 'known' }),
+      note: () => {}
+    },
     receiver: (agent) => (agent === 'counter' ? counter : agent === 'a' || agent === 'b' ? () => {} : 'unknown'),
-    // Hurries, for the sake of the test
     random: () => 0.005
   },
   { tickMs: 5 }

@@ -111,10 +111,19 @@ export async function openRoom(mesh: Mesh, init: RoomInit = {}): Promise<Room> {
   const handlers = new Map<string, Receiver>()
   const messaging = createMessaging(
     {
-      ...{ identity, store, policy, clock },
+      identity,
+      store,
+      policy,
+      clock,
       rpc: mesh.rpcOf(identity.id),
-      permissions: permissions ?? { permit: async () => deny(), expect: () => {} },
-      trust: { of: () => ({ level: 'known' }), note: () => {} },
+      permissions: permissions ?? {
+        permit: async () => deny(),
+        expect: () => {}
+      },
+      trust: {
+        of: () => ({ level: 'known' }),
+        note: () => {}
+      },
       receiver: (agent) => handlers.get(agent) ?? 'unknown',
       emit: events.emit,
       on: events.on,
@@ -133,7 +142,13 @@ export async function openRoom(mesh: Mesh, init: RoomInit = {}): Promise<Room> {
   await messaging.start()
   return {
     messaging,
-    ...{ id: identity.id, identity, store, policy, handlers, events, told },
+    id: identity.id,
+    identity,
+    store,
+    policy,
+    handlers,
+    events,
+    told,
     crash: async () => {
       mesh.leave(identity.id)
       isDead = true

@@ -25,7 +25,10 @@ export const send: Verb = {
     const sent = await client.ask<Sent>('POST', '/v1/messages', {
       target,
       ...(await contentOf(data as string | undefined, argument)),
-      ...{ from, correlationId: correlation, expectsReply: request, expiresInMs: expires }
+      from,
+      correlationId: correlation,
+      expectsReply: request,
+      expiresInMs: expires
     })
     if (wait !== true) {
       if (json) print(toJson(sent))
