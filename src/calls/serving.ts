@@ -275,5 +275,8 @@ function tagsOf({ tags }: Capability, signed: SignedRecord | undefined): readonl
 
 function asleep(agent: string, opensAtMs: number): MeshError {
   const opensAt = new Date(opensAtMs).toISOString()
-  return new MeshError('AGENT_UNAVAILABLE', `agent ${agent} is asleep until ${opensAt}`, { data: { opensAt } })
+  return new MeshError('AGENT_UNAVAILABLE', `agent ${agent} is asleep until ${opensAt}`, {
+    data: { opensAt },
+    hint: 'call it again then, or send it a message, which waits'
+  })
 }

@@ -194,6 +194,12 @@ it('a sleeping agent is found, says when it wakes, and gets its messages then', 
     onMessage: (message: unknown) => void taken.push(message)
   })
   await expect.poll(() => found(near, 'watch'), within).toEqual([id])
+  await far.agents.add({
+    name: 'closed',
+    availability: otherHours(),
+    capabilities: [{ name: 'watch', handler: () => 1 }]
+  })
+  expect(await failureOf(near.call(`${far.id}/closed`, 'watch'))).toMatchObject({ code: 'FORBIDDEN' })
   for (const node of [near, far]) {
     const failure = (await failureOf(node.call(id, 'watch'))) as MeshError
     expect(failure).toMatchObject({ code: 'AGENT_UNAVAILABLE', message: expect.stringContaining('asleep until') })
