@@ -2,13 +2,14 @@
 import { mkdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { z } from 'zod'
 import { helloAnswer, helloMessage, helloRequest } from '../src/auth/messages.ts'
+import { blobHeader, blobRequest } from '../src/blobs/messages.ts'
 import { callRequest } from '../src/calls/messages.ts'
 import { hintsAnswer, queryAnswer, recordsRequest, topicMessage, watchItem } from '../src/discovery/messages.ts'
 import { agentFrame, nodeFrame } from '../src/drivers/agent-frames.ts'
 import { ERROR_CODES, ERROR_TEXTS, MeshError } from '../src/errors.ts'
-import { authFrame, clientFrame, edgeFrame } from '../src/gateway/ws-frames.ts'
 import { openApi } from '../src/gateway/openapi.ts'
 import { OPERATIONS } from '../src/gateway/rest.ts'
+import { authFrame, clientFrame, edgeFrame } from '../src/gateway/ws-frames.ts'
 import { grantPayload, revocationsPayload } from '../src/grants/messages.ts'
 import { infoAnswer, pingAnswer, statusRequest } from '../src/health/messages.ts'
 import { deliverAnswer, envelope, messageRequest, signedMessages, signedReceipts } from '../src/messaging/messages.ts'
@@ -43,6 +44,7 @@ const PROTOCOLS: Readonly<Record<string, Readonly<Record<string, z.ZodType>>>> =
     capability
   },
   'call/1.0.0': { request: callRequest },
+  'blob/1.0.0': { request: blobRequest, header: blobHeader },
   'message/1.0.0': {
     request: messageRequest,
     deliverAnswer,

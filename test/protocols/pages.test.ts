@@ -2,14 +2,16 @@ import { existsSync, globSync, readFileSync } from 'node:fs'
 import { posix } from 'node:path'
 import { expect, it } from 'vitest'
 import * as auth from '../../src/auth/constants.ts'
+import * as blobs from '../../src/blobs/constants.ts'
+import * as calls from '../../src/calls/constants.ts'
 import { CALL } from '../../src/calls/constants.ts'
 import * as discovery from '../../src/discovery/constants.ts'
 import { recordsProtocol } from '../../src/discovery/records.ts'
+import * as edges from '../../src/edges/constants.ts'
+import * as edge from '../../src/gateway/edge-constants.ts'
 import * as ws from '../../src/gateway/ws-constants.ts'
 import * as health from '../../src/health/constants.ts'
 import * as messaging from '../../src/messaging/constants.ts'
-import * as edges from '../../src/edges/constants.ts'
-import * as edge from '../../src/gateway/edge-constants.ts'
 import * as network from '../../src/network/constants.ts'
 import * as oauth from '../../src/oauth/constants.ts'
 import * as pairing from '../../src/pairing/constants.ts'
@@ -53,6 +55,26 @@ const count = (value: number): string => value.toLocaleString('en')
 
 /** What a page says, made of the constants it must agree with. */
 const STATEMENTS: ReadonlyArray<{ page: string; says: string }> = [
+  { page: 'blob/1.0.0/README.md', says: `\`${blobs.BLOB_PROTOCOL}\`` },
+  { page: 'blob/1.0.0/README.md', says: `at most ${count(blobs.MAX_BLOB_BYTES)} of them` },
+  { page: 'blob/1.0.0/README.md', says: `of at most ${count(blobs.MAX_BLOB_FRAME_BYTES)} bytes` },
+  { page: 'blob/1.0.0/README.md', says: `nothing moves for ${blobs.IDLE_MS / 1_000} s` },
+  { page: 'blob/1.0.0/README.md', says: `may have ${blobs.MAX_TRANSFERS_PER_PEER} transfers at a time` },
+  { page: 'call/1.0.0/README.md', says: `until it is ${count(calls.MAX_AHEAD_BYTES)} bytes ahead` },
+  { page: 'call/1.0.0/README.md', says: `for ${calls.DETACHED_MS / 1_000} s the caller may come back` },
+  { page: 'call/1.0.0/README.md', says: `at least ${count(calls.KEPT_BYTES)} bytes before it` },
+  {
+    page: 'call/1.0.0/README.md',
+    says: `at most ${calls.MAX_DETACHED_PER_PEER} streams that nobody reads\nand ${count(calls.MAX_REPLAY_BYTES_PER_PEER)} bytes, of all ${count(calls.MAX_REPLAY_BYTES)} bytes`
+  },
+  {
+    page: 'call/1.0.0/README.md',
+    says: `at most ${calls.RESUME_FIRST_WAIT_MS} ms, doubled at each attempt up to ${calls.RESUME_LONGEST_WAIT_MS / 1_000} s`
+  },
+  {
+    page: 'hello/1.0.0/README.md',
+    says: `at most ${auth.MAX_HELLO_FEATURES}, written as the names of protocols. In this version \`${auth.STREAM_RESUME}\``
+  },
   { page: 'http/README.md', says: `may be ${edge.PROOF_WINDOW_MS / 1_000} s from the node's clock` },
   { page: 'http/README.md', says: `A key may use ${count(edge.MAX_PROOFS_PER_KEY)} proofs` },
   { page: 'http/README.md', says: `After ${edge.MAX_REFUSED_PER_ADDRESS} refused credentials within a minute` },

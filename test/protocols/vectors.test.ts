@@ -4,6 +4,7 @@ import { describe, expect, it } from 'vitest'
 import { signedVectors } from '../../scripts/vectors.ts'
 import { readHello } from '../../src/auth/index.ts'
 import { helloAnswer, helloRequest } from '../../src/auth/messages.ts'
+import { blobHeader, blobRequest } from '../../src/blobs/messages.ts'
 import { callRequest } from '../../src/calls/messages.ts'
 import { hintsAnswer, queryAnswer, watchItem } from '../../src/discovery/messages.ts'
 import { nameKey, segmentKey } from '../../src/discovery/names.ts'
@@ -122,6 +123,8 @@ const PARSERS: readonly Parser[] = [
   { folder: 'message/1.0.0', def: 'messages', parse: bySchema(signedMessages, 'INVALID_MESSAGE') },
   { folder: 'message/1.0.0', def: 'receipts', parse: bySchema(signedReceipts, 'INVALID_MESSAGE') },
   { folder: 'call/1.0.0', def: 'request', parse: bySchema(callRequest, 'INVALID_MESSAGE') },
+  { folder: 'blob/1.0.0', def: 'request', parse: bySchema(blobRequest, 'INVALID_MESSAGE') },
+  { folder: 'blob/1.0.0', def: 'header', parse: bySchema(blobHeader, 'INVALID_MESSAGE') },
   { folder: 'permission/1.0.0', def: 'request', parse: bySchema(permissionMessage, 'INVALID_MESSAGE') },
   { folder: 'permission/1.0.0', def: 'status', parse: bySchema(statusAnswer, 'INVALID_MESSAGE') },
   { folder: 'permission/1.0.0', def: 'check', parse: bySchema(checkBody, 'INVALID_MESSAGE') },
