@@ -64,6 +64,12 @@ const PROBES: ReadonlySet<string> = new Set(['/healthz', '/readyz'])
 /** Host and origin before anything else, and what every answer carries. */
 function guard(app: App, { hosts, isTls }: RestInit): void {
   app.use(async (context, next) => {
+    await next()
+    const { headers } = context.res
+    for (const [name, value] of SECURITY_HEADERS) if (!headers.has(name)) headers.set(name, value)
+    if (isTls) headers.set('strict-transport-security', 'max-age=31536000')
+  })
+  app.use(async (context, next) => {
     const { incoming } = context.env
     const status = PROBES.has(context.req.path) ? undefined : refusalOf(incoming, hosts)
     if (status === 421) throw new HttpError(421, 'INVALID_ARGUMENT', 'this node is not known by that host')
@@ -73,10 +79,8 @@ function guard(app: App, { hosts, isTls }: RestInit): void {
     if (isForeign && context.req.method === 'OPTIONS')
       context.res = new Response(null, { status: 204, headers: PREFLIGHT })
     else await next()
-    const { headers } = context.res
-    for (const [name, value] of SECURITY_HEADERS) if (!headers.has(name)) headers.set(name, value)
-    if (isTls) headers.set('strict-transport-security', 'max-age=31536000')
     if (!isForeign) return
+    const { headers } = context.res
     headers.set('access-control-allow-origin', origin)
     headers.set('access-control-expose-headers', 'etag, link, location, retry-after, www-authenticate')
     headers.append('vary', 'origin')

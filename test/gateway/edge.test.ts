@@ -276,9 +276,17 @@ describe('a connection that asks to become another', () => {
 
 it('every answer carries what keeps browsers from harm', async () => {
   const { url } = await startEdge()
-  for (const path of ['/v1/self', '/nope', '/healthz', '/openapi.json']) {
-    const { headers } = await fetch(url + path)
-    expect(Object.fromEntries(headers)).toMatchObject({
+  const asked: [string, Record<string, string>][] = [
+    ['/v1/self', {}],
+    ['/nope', {}],
+    ['/healthz', {}],
+    ['/openapi.json', {}],
+    ['/v1/self', { host: 'evil.example' }],
+    ['/v1/self', { origin: 'https://evil.example' }]
+  ]
+  for (const [path, sent] of asked) {
+    const { headers } = await ask(url + path, sent)
+    expect(headers).toMatchObject({
       'cache-control': 'no-store',
       'content-security-policy': "default-src 'none'; frame-ancestors 'none'",
       'x-content-type-options': 'nosniff'
