@@ -1,4 +1,5 @@
 /** The floors that this project has set itself, and whether a run met them. */
+import { AGENT } from './agents.ts'
 import { median } from './measure.ts'
 import { BARE, DURABLE } from './messages.ts'
 import type { BenchName, Result } from './result.ts'
@@ -10,7 +11,7 @@ interface Floor {
   /** The least, or with `most` the most, that the measurement may be. */
   readonly bound: number
   readonly most?: true
-  readonly unit: '×' | 'ms' | 'MB'
+  readonly unit: '×' | 'ms' | 'MB' | 'KB'
 }
 
 export interface Judged extends Floor {
@@ -75,7 +76,16 @@ const FLOORS: readonly (Floor & { readonly pick: Pick })[] = [
     most: true,
     unit: 'ms',
     pick: of('messages', DURABLE, 'lagMs')
-  }
+  },
+  {
+    bench: 'agents',
+    name: 'memory of an idle one',
+    bound: 100,
+    most: true,
+    unit: 'KB',
+    pick: of('agents', AGENT, 'heldKb')
+  },
+  { bench: 'agents', name: 'ping, p99', bound: 100, most: true, unit: 'ms', pick: of('agents', AGENT, 'p99Ms') }
 ]
 
 /** The floors of the benches that ran. */
@@ -123,6 +133,6 @@ function streamRate(peer: SystemName, bound: number): Floor & { readonly pick: P
   return { bench: 'stream', name: `items to ${peer}`, bound, unit: '×', pick: ratio('stream', 1, peer, 'runs') }
 }
 
-function of(bench: BenchName, what: string, field: 'lagMs' | 'p50Ms' | 'p95Ms' | 'rssMb'): Pick {
+function of(bench: BenchName, what: string, field: 'heldKb' | 'lagMs' | 'p50Ms' | 'p95Ms' | 'p99Ms' | 'rssMb'): Pick {
   return (results) => results.find((result) => result.bench === bench && result.what === what)?.[field]
 }

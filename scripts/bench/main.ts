@@ -5,12 +5,13 @@
  * something broke, not when a floor is missed: a machine may be slow.
  */
 import { parseArgs } from 'node:util'
+import { benchAgents } from './agents.ts'
 import { runFolder } from './children.ts'
 import { benchFind } from './find.ts'
 import { judge } from './floors.ts'
+import { benchMessages } from './messages.ts'
 import { describeMachine, toJson, toText } from './report.ts'
 import type { BenchContext, BenchName, BenchOutcome } from './result.ts'
-import { benchMessages } from './messages.ts'
 import { BENCH_NAMES, skippedBy } from './result.ts'
 import { benchStart } from './start.ts'
 import { benchStatus } from './status.ts'
@@ -24,6 +25,7 @@ const BENCHES: Readonly<Record<BenchName, (context: BenchContext) => Promise<Ben
   find: benchFind,
   status: benchStatus,
   messages: benchMessages,
+  agents: benchAgents,
   steps: benchSteps
 }
 

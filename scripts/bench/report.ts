@@ -51,6 +51,7 @@ export function toText({ machine, reps, seconds, results, floors, skipped }: Rep
   add('find', findRows(of('find')))
   add('status: the answer of the control socket', findRows(of('status')))
   add('messages: 1 KiB on disk at both sides, 64 in flight', messageRows(of('messages')))
+  add('agents: 1,000 clients of the WebSocket edge, 256 of them registered', agentRows(of('agents')))
   add('steps: what a call costs beside the transport', stepRows(of('steps')))
   add('floors', floorRows(floors))
   if (skipped.length > 0)
@@ -107,6 +108,16 @@ function messageRows(results: readonly Result[]): string[][] {
     (result.lagMs ?? Number.NaN).toFixed(1)
   ])
   return [['', '/s', 'p50 ms', 'p99 ms', 'loop lag p99 ms'], ...rows]
+}
+
+function agentRows(results: readonly Result[]): string[][] {
+  const rows = results.map((result) => [
+    result.what ?? '',
+    (result.heldKb ?? Number.NaN).toFixed(1),
+    result.p50Ms.toFixed(2),
+    result.p99Ms.toFixed(2)
+  ])
+  return [['', 'KB', 'ping p50 ms', 'p99 ms'], ...rows]
 }
 
 function stepRows(results: readonly Result[]): string[][] {

@@ -3,7 +3,7 @@
 import type { SystemName } from './system.ts'
 import { Skip } from './system.ts'
 
-export const BENCH_NAMES = ['call', 'stream', 'start', 'find', 'status', 'messages', 'steps'] as const
+export const BENCH_NAMES = ['call', 'stream', 'start', 'find', 'status', 'messages', 'agents', 'steps'] as const
 export type BenchName = (typeof BENCH_NAMES)[number]
 
 /** One line of the results; medians over the repetitions. */
@@ -29,6 +29,8 @@ export interface Result {
   readonly lagMs?: number
   /** Resident set size, MB of 10⁶ bytes. */
   readonly rssMb?: number
+  /** Memory that is held for one, KB of 10³ bytes, without garbage. */
+  readonly heldKb?: number
   /** `perSecond` of each repetition, in order; the same place in two results means the same time. */
   readonly runs?: readonly number[]
   /** `p50Ms` of each repetition. */
