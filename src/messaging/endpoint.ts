@@ -15,8 +15,9 @@ import {
   messageRequest,
   type Receipt
 } from './messages.ts'
-import type { Arrival, Receiving, Taken } from './receiving.ts'
+import type { Arrival, Receiving } from './receiving.ts'
 import { createBatchVerifier, createDids, digestOf, signReceipts, type VerifiedBatch } from './signatures.ts'
+import type { Taken } from './taken.ts'
 
 export interface DeliveryComponents {
   readonly identity: Identity

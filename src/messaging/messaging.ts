@@ -1,12 +1,13 @@
-import { ownerCaller } from '../auth/index.ts'
 import { MeshError } from '../errors.ts'
 import { agentName } from '../registry/messages.ts'
 import { AgentState } from './agent-state.ts'
 import { Delays, overdue } from './aging.ts'
 import * as limits from './constants.ts'
+import { Courier } from './courier.ts'
 import { drop, dropUnhandled, replay } from './dead-letters.ts'
 import { draftOf } from './drafts.ts'
 import { createEndpoint, type Receive } from './endpoint.ts'
+import { answered, processed } from './ends.ts'
 import type { Handling } from './handling.ts'
 import { createInbound } from './inbound.ts'
 import type {
@@ -22,16 +23,17 @@ import type {
 import { type Draft, Journal } from './journal.ts'
 import { Lane } from './lane.ts'
 import { oweReceipts } from './mailbox-owing.ts'
-import { type DeliverAnswer, type DeliverRequest, deliverAnswer } from './messages.ts'
+import type { DeliverAnswer, DeliverRequest } from './messages.ts'
 import { Outcomes } from './outcomes.ts'
 import { noMessage, OwnerInbox } from './owner-inbox.ts'
 import { Pairs } from './pairs.ts'
 import { readDeadLetters, readInbox, readOutbox, readStory } from './reading.ts'
 import { Receipts } from './receipts.ts'
 import { Room, Waiting } from './room.ts'
-import { isEnd, list, number, text } from './rows.ts'
+import { isEnd, number, text } from './rows.ts'
+import { BEGIN, END, hasCrashed } from './running.ts'
 import { type Settled, Settling } from './settling.ts'
-import { createDids, verifyReceipts } from './signatures.ts'
+import { createDids } from './signatures.ts'
 import { sweep } from './sweep.ts'
 import { createUlids } from './ulid.ts'
 
@@ -40,8 +42,6 @@ export function createMessaging(components: MessagingComponents, init: Messaging
   return new MessageRoom(components, init)
 }
 
-/** In message_state, under a name that no agent has: there as long as a node runs. */
-const RUNNING = { agent: ' ', key: 'running' }
 /** How often what is rare is looked for: expired messages, delays. */
 const LOOK_INTERVAL_MS = 1_000
 
@@ -59,6 +59,7 @@ class MessageRoom implements Messaging {
   readonly #pairs: Pairs
   readonly #handling: Handling
   readonly #receipts: Receipts
+  readonly #courier: Courier
   readonly #receive: Receive
   readonly #waiting = new Waiting()
   readonly #lanes = new Map<string, Lane>()
@@ -88,45 +89,11 @@ class MessageRoom implements Messaging {
     const { maxQueuedPerPeer = limits.MAX_QUEUED_PER_PEER, maxQueued = limits.MAX_QUEUED } = init
     this.#room = new Room(store, { maxQueuedPerPeer, maxQueued })
     const state = new AgentState(store)
-    this.#journal = new Journal({
-      store,
-      identity,
-      clock,
-      onQueued: (peer, count, bytes) => {
-        this.#room.add(peer, count, bytes)
-        if (this.#timer !== undefined) this.#lane(peer).wake()
-      },
-      onFailure: (err) => {
-        state.forget()
-        if (err.code === 'IO') components.onDiskError(err)
-      }
-    })
-    this.#settling = new Settling(store, {
-      said: (said) => {
-        for (const { id, state: now } of said) emit('message:receipt', { id, state: now })
-      },
-      settled: (settled) => this.#onSettled(settled)
-    })
+    this.#journal = this.#openJournal(state)
+    this.#settling = this.#openSettling()
     this.#outcomes = new Outcomes(store)
-    const wasRunning = store.get('SELECT 1 FROM message_state WHERE agent = ? AND key = ?', [
-      RUNNING.agent,
-      RUNNING.key
-    ])
-    this.#pairs = new Pairs(store, () => this.#journal.newPairId(), wasRunning !== undefined)
-    const inbound = createInbound(
-      {
-        ...components,
-        journal: this.#journal,
-        pairs: this.#pairs,
-        state,
-        outcomes: this.#outcomes,
-        newId: this.#newId,
-        mayQueue: (peer) => this.#room.isFree(peer),
-        onReceipt: (peer) => this.#receipts.add(peer),
-        onOutcome: (id) => this.#waiting.tell([id])
-      },
-      init
-    )
+    this.#pairs = new Pairs(store, () => this.#journal.newPairId(), hasCrashed(store))
+    const inbound = createInbound({ ...components, ...this.#inboundParts(state) }, init)
     this.#handling = inbound.handling
     this.#receive = inbound.receive
     this.#delays = new Delays(store, emit)
@@ -138,7 +105,19 @@ class MessageRoom implements Messaging {
       newId: this.#newId,
       onReceipt: (peer) => this.#receipts.add(peer)
     })
-    this.#receipts = new Receipts({ store, identity, clock, random, push: (peer, jws) => this.#push(peer, jws) })
+    this.#courier = new Courier({
+      ...components,
+      didOf: this.#didOf,
+      receive: this.#receive,
+      takeReceipts: (jws) => this.#takeReceipts(jws)
+    })
+    this.#receipts = new Receipts({
+      store,
+      identity,
+      clock,
+      random,
+      push: (peer, jws) => this.#courier.push(peer, jws)
+    })
   }
 
   get counts(): Messaging['counts'] {
@@ -152,9 +131,7 @@ class MessageRoom implements Messaging {
 
   async start(): Promise<void> {
     const { store, rpc, on } = this.#components
-    await store.write([
-      { sql: "INSERT OR IGNORE INTO message_state VALUES (?, ?, '1')", params: [RUNNING.agent, RUNNING.key] }
-    ])
+    await store.write([BEGIN])
     await rpc.handle(createEndpoint(this.#receive, (jws, by) => this.#takeReceipts(jws, by)))
     this.#off.push(
       on('peer:join', ({ peer }) => {
@@ -262,14 +239,13 @@ class MessageRoom implements Messaging {
     for (const off of this.#off) off()
     for (const lane of this.#lanes.values()) lane.stop()
     this.#receipts.stop()
+    this.#courier.stop()
     await this.#handling.stop()
     await this.#journal.idle()
     if (!isStarted) return
-    await this.#components.store
-      .write([{ sql: 'DELETE FROM message_state WHERE agent = ? AND key = ?', params: [RUNNING.agent, RUNNING.key] }])
-      .catch(() => {
-        // Then the next start takes it for a crash, and counts one attempt more of what waits
-      })
+    await this.#components.store.write([END]).catch(() => {
+      // Then the next start takes it for a crash, and counts one attempt more of what waits
+    })
   }
 
   #checkSender(from: string): void {
@@ -314,54 +290,15 @@ class MessageRoom implements Messaging {
       clock,
       random,
       did: this.#didOf(peer),
-      deliver: (to, request) => this.#deliver(to, request),
+      deliver: (to, request) => this.#courier.deliver(to, request),
       settle: (items) => this.#settling.settle(items)
     })
     this.#lanes.set(peer, lane)
     return lane
   }
 
-  async #deliver(peer: string, request: DeliverRequest): Promise<DeliverAnswer> {
-    const { rpc, prepare, permissions, identity, onMet } = this.#components
-    if (peer === this.#self) return this.#receive(request, ownerCaller(identity.id))
-    await prepare?.(peer)
-    const answer = deliverAnswer.parse(await rpc.request(peer, limits.MESSAGE, request))
-    onMet?.(peer)
-    for (const { state, code, reason } of answer.results) {
-      if (state === 'pending') permissions.expect(peer, new MeshError('PERMISSION_PENDING', reason ?? code ?? ''))
-    }
-    return answer
-  }
-
-  async #push(peer: string, jws: string): Promise<void> {
-    const { rpc, prepare, onMet, carryReceipts } = this.#components
-    if (peer === this.#self) return this.#takeReceipts(jws)
-    try {
-      await prepare?.(peer)
-      await rpc.request(peer, limits.MESSAGE, { op: 'receipts', jws })
-      onMet?.(peer)
-    } catch (err) {
-      if (this.#isStopped || !(await carryReceipts?.(peer, jws))) throw err
-    }
-  }
-
-  /** @param by who brought them; whatever they say, only whom a message was sent to can say it */
   async #takeReceipts(jws: string, by?: string): Promise<void> {
-    const { did, items } = await verifyReceipts(jws).catch((err: unknown) => {
-      if (by !== undefined) this.#components.trust.note(by, 'signature:bad')
-      throw err
-    })
-    const rows = this.#components.store.all(
-      'SELECT id, peer FROM message_out WHERE id IN (SELECT value FROM json_each(?))',
-      [list(items.map(({ id }) => id))]
-    )
-    const theirs = new Map(rows.map((row) => [text(row, 'id'), text(row, 'peer')]))
-    await this.#settling.settle(
-      items.flatMap((item) => {
-        const peer = theirs.get(item.id)
-        return peer !== undefined && this.#didOf(peer) === did ? [{ ...item, peer }] : []
-      })
-    )
+    await this.#settling.settle(await this.#courier.read(jws, by))
   }
 
   #onSettled(settled: readonly Settled[]): void {
@@ -422,22 +359,48 @@ class MessageRoom implements Messaging {
     void sweep(this.#components.store, now).catch((err: unknown) => this.#components.log(`messages: ${String(err)}`))
   }
 
+  #openJournal(state: AgentState): Journal {
+    const { store, identity, clock, onDiskError } = this.#components
+    return new Journal({
+      store,
+      identity,
+      clock,
+      onQueued: (peer, count, bytes) => {
+        this.#room.add(peer, count, bytes)
+        if (this.#timer !== undefined) this.#lane(peer).wake()
+      },
+      onFailure: (err) => {
+        state.forget()
+        if (err.code === 'IO') onDiskError(err)
+      }
+    })
+  }
+
+  #openSettling(): Settling {
+    const { store, emit } = this.#components
+    return new Settling(store, {
+      said: (said) => {
+        for (const { id, state } of said) emit('message:receipt', { id, state })
+      },
+      settled: (settled) => this.#onSettled(settled)
+    })
+  }
+
+  #inboundParts(state: AgentState) {
+    return {
+      state,
+      journal: this.#journal,
+      pairs: this.#pairs,
+      outcomes: this.#outcomes,
+      newId: this.#newId,
+      mayQueue: (peer: string) => this.#room.isFree(peer),
+      onReceipt: (peer: string) => this.#receipts.add(peer),
+      onOutcome: (id: string) => this.#waiting.tell([id])
+    }
+  }
+
   get #inboxParts(): Parameters<typeof drop>[1] {
     const { store, clock } = this.#components
     return { store, clock, journal: this.#journal, pairs: this.#pairs }
   }
-}
-
-function answered(story: MessageStory): MessageStory | undefined {
-  if (story.kind !== 'request')
-    throw new MeshError('INVALID_ARGUMENT', 'it is no request, so nothing is going to be replied')
-  return story.reply === undefined ? undefined : story
-}
-
-function processed(story: MessageStory): MessageStory | undefined {
-  const { state, code, reason } = story
-  if (state === 'processed') return story
-  if (!isEnd(state)) return undefined
-  const known = MeshError.fromBody({ code: code ?? (state === 'expired' ? 'TIMEOUT' : 'CANCELLED'), message: '' })
-  throw new MeshError(known.code, `the message was ${state === 'failed' ? 'not processed' : state}: ${reason ?? state}`)
 }

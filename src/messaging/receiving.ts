@@ -8,7 +8,6 @@ import { type Admit, createAdmission } from './admission.ts'
 import type { AgentState } from './agent-state.ts'
 import type { Attempt } from './attempt.ts'
 import {
-  BUSY_RETRY_MS,
   FAST_HANDLER_MS,
   MAX_EXPIRY_MS,
   MAX_SKEW_MS,
@@ -23,18 +22,13 @@ import type { DeliverResult, Envelope, Receipt } from './messages.ts'
 import type { Outcomes } from './outcomes.ts'
 import type { InPair, Pairs } from './pairs.ts'
 import { insertEvent, insertIn, isEnd, list, number, optionalText, text } from './rows.ts'
+import { busy, type Kept, receiptOf, refused, type Taken } from './taken.ts'
 
 /** A message whose signature has been checked. */
 export interface Arrival {
   readonly envelope: Envelope
   readonly text: string
   readonly after: number
-}
-
-/** What is answered for it: a result, and with `kept` its receipt. */
-export interface Taken {
-  result: DeliverResult
-  receipt?: Receipt
 }
 
 export interface TakenBatch {
@@ -369,35 +363,4 @@ const MAX_FAST_BATCH_MS = 50
 interface Written {
   readonly isOutcome: boolean
   readonly isLate: boolean
-}
-
-/** How a message is written. */
-interface Kept {
-  readonly state: 'accepted' | 'delivered' | 'processed' | 'failed'
-  readonly code?: string | undefined
-  readonly reason?: string | undefined
-  readonly tries?: number
-  readonly drafts?: Attempt['drafts']
-  readonly isAnswered?: boolean
-  readonly isLate?: boolean
-  readonly onWritten?: (isKept: boolean) => void
-  readonly statements?: readonly Statement[]
-}
-
-function receiptOf(id: string, at: number, { state, code, reason }: Kept): Receipt {
-  return {
-    id,
-    state,
-    at,
-    ...(code === undefined ? {} : { code }),
-    ...(reason === undefined ? {} : { reason: reason.slice(0, 200) })
-  }
-}
-
-function refused(code: string, reason: string): Taken {
-  return { result: { state: 'refused', code, reason } }
-}
-
-function busy(reason: string): Taken {
-  return { result: { state: 'busy', code: 'BUSY', reason, retryAfterMs: BUSY_RETRY_MS } }
 }

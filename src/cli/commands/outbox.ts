@@ -21,7 +21,12 @@ export const outbox: Verb = {
     printTable(
       ['ID', 'TO', 'KIND', 'STATE', 'SENT', 'EXPIRES', 'WHY'],
       found.map(({ id, to, kind, state, sentAt, expiresAt, code, reason }) => [
-        ...[id, to, kind, state, sentAt, expiresAt],
+        id,
+        to,
+        kind,
+        state,
+        sentAt,
+        expiresAt,
         code === undefined ? '' : `${code}: ${reason ?? ''}`
       ])
     )
