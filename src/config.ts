@@ -50,7 +50,8 @@ const settings = z.strictObject({
         })
         .exactOptional(),
       hosts: z.array(z.string().min(1)).exactOptional(),
-      origins: z.array(z.url()).exactOptional()
+      origins: z.array(z.url()).exactOptional(),
+      traces: z.url().exactOptional()
     })
     .optional(),
   approverCommand: z.array(z.string()).min(1).optional(),

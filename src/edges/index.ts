@@ -37,6 +37,7 @@ export interface EdgeSettings {
   readonly tls?: { readonly certFile: string; readonly keyFile: string; readonly clientCaFile?: string }
   readonly hosts?: readonly string[]
   readonly origins?: readonly string[]
+  readonly traces?: string
 }
 
 export interface Edges {

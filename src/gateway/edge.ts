@@ -26,6 +26,7 @@ import { EDGE_LIMITS, type EdgeLimits } from './edge-constants.ts'
 import { createHosts, type Hosts, isLoopback, type Listen, readListen, refusalOf } from './edge-hosts.ts'
 import { createReplays } from './edge-replays.ts'
 import { createRest } from './rest.ts'
+import type { Tracing } from './tracing.ts'
 
 export interface EdgeInit {
   /** Started. */
@@ -41,6 +42,8 @@ export interface EdgeInit {
   /** Who takes connections that ask to become something else, by path (`/v1/ws`). */
   readonly upgrades?: Readonly<Record<string, UpgradeHandler>>
   readonly limits?: Partial<EdgeLimits>
+  /** Where OpenTelemetry spans of requests go, OTLP over HTTP: `http://127.0.0.1:4318/v1/traces`; default nowhere. */
+  readonly traces?: string
   /** Told what went wrong behind an INTERNAL, which says nothing itself. */
   readonly onDefect?: (cause: unknown) => void
   /** Milliseconds since 1970; default `Date.now`. */
@@ -104,7 +107,8 @@ export async function openEdge(init: EdgeInit): Promise<Edge> {
   const listen = await listening(server, wanted)
   const known = createHosts({ listen, isTls: tls !== undefined, hosts, origins })
   const auth = createEdgeAuth({ edges: node.edges, hosts: known, replays: createReplays(now), now })
-  serve(server, { init, auth, hosts: known, limits, closing: closing.signal })
+  const tracing = await openTracing(init)
+  serve(server, { init, auth, hosts: known, limits, closing: closing.signal, tracing })
   return {
     url: `${tls === undefined ? 'http' : 'https'}://${listen.host.includes(':') ? `[${listen.host}]` : listen.host}:${listen.port}`,
     async close() {
@@ -112,8 +116,18 @@ export async function openEdge(init: EdgeInit): Promise<Edge> {
       const closed = new Promise((resolve) => server.close(resolve))
       server.closeAllConnections()
       await closed
+      // What a collector doesn't take is lost; that is no reason not to stop
+      await tracing?.stop().catch(() => {})
     }
   }
+}
+
+/** Loaded where it is wanted only: the libraries of it take 10 MB. */
+async function openTracing({ traces, node }: EdgeInit): Promise<Tracing | undefined> {
+  if (traces === undefined) return undefined
+  if (!URL.canParse(traces)) throw new MeshError('INVALID_CONFIG', `${traces.slice(0, 80)} is no URL to send traces to`)
+  const { createTracing } = await import('./tracing.ts')
+  return createTracing({ url: traces, peerId: node.id, name: node.name })
 }
 
 async function createServer(tls: EdgeTls | undefined, limits: EdgeLimits): Promise<Server> {
@@ -195,11 +209,12 @@ interface Serving {
   readonly hosts: Hosts
   readonly limits: EdgeLimits
   readonly closing: AbortSignal
+  readonly tracing: Tracing | undefined
 }
 
-function serve(server: Server, { init, auth, hosts, limits, closing }: Serving): void {
+function serve(server: Server, { init, auth, hosts, limits, closing, tracing }: Serving): void {
   const { node, onDefect, upgrades = {}, tls } = init
-  const app = createRest({ node, auth, hosts, limits, closing, onDefect, isTls: tls !== undefined })
+  const app = createRest({ node, auth, hosts, limits, closing, tracing, onDefect, isTls: tls !== undefined })
   // Else it would replace Request and Response for the whole process
   const listener = getRequestListener(app.fetch, { overrideGlobalObjects: false })
   server.on('request', (request: IncomingMessage, response: ServerResponse) => {

@@ -17,6 +17,7 @@ import { AGENT_OPERATIONS } from './rest-agents.ts'
 import { CALL_OPERATIONS, wantsEvents } from './rest-calls.ts'
 import { NODE_OPERATIONS } from './rest-node.ts'
 import { json, type Operation, type RawRequest, unlessKnown } from './rest-operation.ts'
+import type { Tracing } from './tracing.ts'
 
 /** Everything that the edge does over REST. */
 export const OPERATIONS: readonly Operation[] = [...AGENT_OPERATIONS, ...CALL_OPERATIONS, ...NODE_OPERATIONS]
@@ -29,6 +30,7 @@ export interface RestInit {
   /** Aborted when the edge closes. */
   readonly closing: AbortSignal
   readonly isTls: boolean
+  readonly tracing: Tracing | undefined
   readonly onDefect: ((cause: unknown) => void) | undefined
 }
 
@@ -52,7 +54,7 @@ export function createRest(init: RestInit): App {
   })
   for (const each of OPERATIONS) {
     app.on(each.method.toUpperCase(), each.path.replace(/\{(\w+)\}/g, ':$1'), (context) =>
-      measured(metrics, each.id, () => answer(each, context, init, (err) => fail(err, context)))
+      measured({ metrics, tracing: init.tracing }, each, context.env.incoming, () => answer(each, context, init, (err) => fail(err, context)))
     )
   }
   return app
@@ -161,10 +163,17 @@ function missing(method: string, path: string): MeshError {
   return new HttpError(405, 'INVALID_ARGUMENT', `that path does not take ${method}`, { allow: methods.join(', ') })
 }
 
-async function measured(metrics: EdgeMetrics, id: string, work: () => Promise<Response>): Promise<Response> {
+async function measured(
+  { metrics, tracing }: { readonly metrics: EdgeMetrics; readonly tracing: Tracing | undefined },
+  operation: Operation,
+  incoming: IncomingMessage,
+  work: () => Promise<Response>
+): Promise<Response> {
   const began = performance.now()
+  const over = tracing?.begin(operation, incoming)
   const response = await work()
-  metrics.answered(id, response.status, (performance.now() - began) / 1_000)
+  metrics.answered(operation.id, response.status, (performance.now() - began) / 1_000)
+  over?.(response.status)
   return response
 }
 

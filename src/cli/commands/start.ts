@@ -92,7 +92,14 @@ async function openHttp(node: Node, address: unknown, onDefect: (cause: unknown)
   // The owner finds it in the home before it is first shown
   await node.edges.ownerToken()
   const { createWsEdge, openEdge, WS_PATH } = await import('../../gateway/index.ts')
-  return openEdge({ node, ...settings, listen, upgrades: { [WS_PATH]: createWsEdge({ onDefect }) }, onDefect })
+  const traces = tracesUrl(process.env)
+  return openEdge({ node, ...settings, ...(traces && { traces }), listen, upgrades: { [WS_PATH]: createWsEdge({ onDefect }) }, onDefect })
+}
+
+/** As OpenTelemetry names them, so that it is said once for all programs. */
+function tracesUrl(env: NodeJS.ProcessEnv): string | undefined {
+  const { OTEL_EXPORTER_OTLP_TRACES_ENDPOINT: traces, OTEL_EXPORTER_OTLP_ENDPOINT: endpoint } = env
+  return traces ?? (endpoint && `${endpoint.replace(/\/$/, '')}/v1/traces`)
 }
 
 async function startNode(init: NodeInit): Promise<Node> {
