@@ -116,3 +116,5 @@ export const DEFAULT_PAGE = 100
 export const TICK_MS = 200
 /** Verified signatures kept, so that what is sent again is not checked again. */
 export const MAX_KEPT_SIGNATURES = 256
+/** How often what is rare is looked for: expired messages, delays. */
+export const LOOK_INTERVAL_MS = 1_000

@@ -193,8 +193,8 @@ export class Handling {
    */
   async #some(pair: InPair): Promise<boolean> {
     const rows = this.#components.store.all(
-      `SELECT envelope, bytes, tries, exp FROM message_in WHERE pair = ? AND state IN ('accepted', 'delivered') ORDER BY n LIMIT ?`,
-      [pair.id, pair.suspects > 0 ? 1 : MAX_BATCH_MESSAGES]
+      `SELECT n, envelope, bytes, tries, exp FROM message_in WHERE pair = ? AND state IN ('accepted', 'delivered') ORDER BY n LIMIT ?`,
+      [pair.id, pair.suspectUntil > 0 ? 1 : MAX_BATCH_MESSAGES]
     )
     if (rows.length === 0) {
       pair.waiting = 0
@@ -227,17 +227,27 @@ export class Handling {
       const reason = handler === 'unknown' ? 'there is no such agent any more' : 'the agent takes no messages'
       return this.#end(pair, waiting, { state: 'failed', code: 'NOT_FOUND', reason }, run)
     }
-    const tried = pair.suspects > 0 ? await this.#suspect(pair, waiting, run) : waiting
+    const tried = this.#isSuspect(pair, number(row, 'n')) ? await this.#suspect(pair, waiting, run) : waiting
     if (tried === undefined) return true
     const running = this.run(pair, handler, tried.message, tried.tries)
     const result = running instanceof Promise ? await this.#awaited(pair, tried, running) : running
     return this.#finish(pair, tried, result, run)
   }
 
+  /** Whether the last crash has yet to be counted for a message. */
+  #isSuspect(pair: InPair, n: number): boolean {
+    if (n > pair.suspectUntil) {
+      pair.suspectUntil = 0
+      return false
+    }
+    if (n === pair.suspected) return false
+    pair.suspected = n
+    return true
+  }
+
   /** The node ended without having stopped, perhaps by this very handler: that counts, and is written before the next attempt. */
   async #suspect(pair: InPair, waiting: Waiting, run: Run): Promise<Waiting | undefined> {
     const { journal, clock } = this.#components
-    pair.suspects -= 1
     const tries = waiting.tries + 1
     const { id } = waiting.message
     if (tries >= MAX_TRIES) {

@@ -27,10 +27,10 @@ import type { DeliverAnswer, DeliverRequest } from './messages.ts'
 import { Outcomes } from './outcomes.ts'
 import { noMessage, OwnerInbox } from './owner-inbox.ts'
 import { Pairs } from './pairs.ts'
-import { readDeadLetters, readInbox, readOutbox, readStory } from './reading.ts'
+import { countDeadLetters, readDeadLetters, readInbox, readOutbox, readStory, withProblem } from './reading.ts'
 import { Receipts } from './receipts.ts'
 import { Room, Waiting } from './room.ts'
-import { isEnd, number, text } from './rows.ts'
+import { isEnd, text } from './rows.ts'
 import { BEGIN, END, hasCrashed } from './running.ts'
 import { type Settled, Settling } from './settling.ts'
 import { createDids } from './signatures.ts'
@@ -41,9 +41,6 @@ import { createUlids } from './ulid.ts'
 export function createMessaging(components: MessagingComponents, init: MessagingInit = {}): Messaging {
   return new MessageRoom(components, init)
 }
-
-/** How often what is rare is looked for: expired messages, delays. */
-const LOOK_INTERVAL_MS = 1_000
 
 type Optional = 'carryReceipts' | 'onMet' | 'prepare'
 
@@ -121,11 +118,10 @@ class MessageRoom implements Messaging {
   }
 
   get counts(): Messaging['counts'] {
-    const dead = this.#components.store.get('SELECT count(*) AS count FROM message_in WHERE dead_at IS NOT NULL')
     return {
       unread: this.#pairs.unread,
       queued: this.#room.queued,
-      deadLetters: dead === undefined ? 0 : number(dead, 'count')
+      deadLetters: countDeadLetters(this.#components.store)
     }
   }
 
@@ -160,10 +156,8 @@ class MessageRoom implements Messaging {
   }
 
   outbox(filter: Parameters<Messaging['outbox']>[0] = {}): readonly MessageInfo[] {
-    return readOutbox(this.#components.store, this.#self, filter).map((info) => {
-      const problem = info.state === 'queued' ? this.#lanes.get(info.to.split('/')[0] ?? '')?.problem : undefined
-      return problem === undefined ? info : { ...info, code: problem.code, reason: problem.message }
-    })
+    const problemOf = (peer: string) => this.#lanes.get(peer)?.problem
+    return readOutbox(this.#components.store, this.#self, filter).map((info) => withProblem(info, problemOf))
   }
 
   show(id: string): MessageStory | undefined {
@@ -351,7 +345,7 @@ class MessageRoom implements Messaging {
     this.#handling.drainAll()
     const now = this.#components.clock()
     if (now >= this.#lookAt) {
-      this.#lookAt = now + LOOK_INTERVAL_MS
+      this.#lookAt = now + limits.LOOK_INTERVAL_MS
       this.#age(now)
     }
     if (now < this.#sweepAt) return

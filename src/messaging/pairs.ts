@@ -20,8 +20,10 @@ export interface InPair {
   isWanted: boolean
   /** Something of it was handled since the start: what comes next may be handled before it is written. */
   isWarm: boolean
-  /** Messages that waited when the node started after a crash: each may be what ended it, so they are handled one by one. */
-  suspects: number
+  /** Last row that waited when the node started after a crash: up to there each may be what ended it, so they are handled one by one. */
+  suspectUntil: number
+  /** Last row of them that this was counted for: once for each crash, however often it is tried after it. */
+  suspected: number
   /** No attempt before. */
   dueAt: number
 }
@@ -46,7 +48,7 @@ export class Pairs {
     this.#store = store
     this.#newId = newId
     const rows = store.all(
-      `SELECT pair, peer, agent, count(*) AS count, sum(bytes) AS bytes FROM message_in
+      `SELECT pair, peer, agent, count(*) AS count, sum(bytes) AS bytes, max(n) AS last FROM message_in
        WHERE state IN ('accepted', 'delivered') GROUP BY pair`
     )
     for (const row of rows) {
@@ -62,7 +64,7 @@ export class Pairs {
       if (stored === undefined) continue
       const pair = fromRow(stored)
       pair.waiting = count
-      pair.suspects = isSuspect ? count : 0
+      pair.suspectUntil = isSuspect ? number(row, 'last') : 0
       this.#pairs.set(`${pair.sender} ${pair.recipient}`, pair)
     }
   }
@@ -152,7 +154,8 @@ function newPair(pair: Pick<InPair, 'id' | 'peer' | 'sender' | 'recipient' | 'ma
     isRunning: false,
     isWanted: false,
     isWarm: false,
-    suspects: 0,
+    suspectUntil: 0,
+    suspected: 0,
     dueAt: 0
   }
 }

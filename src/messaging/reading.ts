@@ -39,6 +39,17 @@ export function readDeadLetters(store: Store, filter: MessageFilter): MessageInf
   return query.run(store, 'message_in').map(inInfo)
 }
 
+export function countDeadLetters(store: Store): number {
+  const row = store.get('SELECT count(*) AS count FROM message_in WHERE dead_at IS NOT NULL')
+  return row === undefined ? 0 : number(row, 'count')
+}
+
+/** Of a queued message, what holds up everything to its peer. */
+export function withProblem(info: MessageInfo, problemOf: (peer: string) => MeshError | undefined): MessageInfo {
+  const problem = info.state === 'queued' ? problemOf(info.to.slice(0, info.to.indexOf('/'))) : undefined
+  return problem === undefined ? info : { ...info, code: problem.code, reason: problem.message }
+}
+
 /** All that is known of one message; one that this node sent to itself is shown as sent. */
 export function readStory(store: Store, id: string, direction?: 'in'): Omit<MessageStory, 'reply'> | undefined {
   const out = direction === 'in' ? undefined : store.get('SELECT * FROM message_out WHERE id = ?', [id])
