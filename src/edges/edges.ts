@@ -19,6 +19,9 @@ export function createEdges(components: EdgesComponents): Edges {
   const dispatch: Edges['dispatch'] = (session, protocol, body, options) =>
     inTurn(session, options, () => rpc.dispatch(session, protocols[protocol], body, options))
 
+  const resolve: Edges['resolve'] = async (target, { signal }) =>
+    components.resolve(target, within(RESOLVE_TIMEOUT_MS, signal))
+
   return {
     settings: components.settings,
     owner,
@@ -30,8 +33,9 @@ export function createEdges(components: EdgesComponents): Edges {
     authenticate: auth.authenticate,
     secretsOf: (peer) => pairing.secretsOf(peer),
     dispatch,
+    resolve,
     async invoke(session, invocation, options) {
-      const address = await components.resolve(invocation.target, within(RESOLVE_TIMEOUT_MS, options.signal))
+      const address = await resolve(invocation.target, options)
       if (address.peer !== self) return inTurn(session, options, () => forward(session, address, invocation, options))
       const { target: _target, ...rest } = invocation
       return dispatch(session, 'call', { agent: address.agent, ...rest }, options)

@@ -67,6 +67,8 @@ export interface Edges {
    * @throws {MeshError} as Node.call; BUSY
    */
   invoke(session: Session, invocation: EdgeInvocation, options: RequestOptions): Promise<unknown>
+  /** Finds the one agent that is meant, within RESOLVE_TIMEOUT_MS. @throws {MeshError} INVALID_ARGUMENT, NOT_FOUND, AMBIGUOUS, TIMEOUT */
+  resolve(target: string, options: { readonly signal?: AbortSignal }): Promise<AgentAddress>
   /** @throws {MeshError} FORBIDDEN unless policy allows it */
   allow(session: Session, action: string, resource: string): void
   /** Whether policy allows it; for showing and hiding, without audit. */

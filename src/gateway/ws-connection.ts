@@ -34,6 +34,8 @@ export class Connection {
   #session: WsSession | undefined
   #lastSeen: number
   #lastPing: number
+  /** Texts that came while the credentials were being looked at: what was read already when the socket was paused. */
+  #early: Buffer[] | undefined
   /** Why its session can't go on over another connection. */
   #fatal: string | undefined
 
@@ -66,6 +68,7 @@ export class Connection {
       this.socket.terminate()
       return
     }
+    if (this.socket.readyState !== this.socket.OPEN) return
     if (now() - this.#lastPing >= limits.pingMs) {
       this.#lastPing = now()
       this.socket.ping()
@@ -105,10 +108,15 @@ export class Connection {
 
   #onMessage(data: unknown, isBinary: boolean): void {
     this.#seen()
+    // Texts come as one buffer, as `binaryType` is left at its default.
+    if (isBinary || !Buffer.isBuffer(data)) this.break('frames are texts')
+    else if (this.#early === undefined) this.#read(data)
+    else this.#early.push(data)
+  }
+
+  #read(data: Buffer): void {
     if (this.#fatal !== undefined) return
     try {
-      // Texts come as one buffer, as `binaryType` is left at its default.
-      if (isBinary || !Buffer.isBuffer(data)) throw new MeshError('INVALID_MESSAGE', 'frames are texts')
       const text = data.toString()
       const value = parseJson(text)
       if (this.#session === undefined) this.#authenticate(value)
@@ -149,11 +157,15 @@ export class Connection {
     const { type: _type, ...presented } = data
     const { auth, request, closing } = this.#upgrade
     this.socket.pause()
+    this.#early = []
     auth.present(request, presented, { signal: closing }).then(
       (session) => {
         if (this.socket.readyState !== this.socket.OPEN) return
         clearTimeout(this.#impatience)
         this.#open(session)
+        const early = this.#early ?? []
+        this.#early = undefined
+        for (const data of early) this.#read(data)
         this.socket.resume()
       },
       (err: unknown) => {

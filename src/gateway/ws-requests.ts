@@ -98,7 +98,7 @@ export class Requests {
   }
 
   /** Only agents have messages: what is sent by none has nobody to be answered to. */
-  #post({ to, body, from, id: _id, type: _type, ...rest }: Frame<'send'>, running: Running): Promise<unknown> {
+  async #post({ to, body, from, id: _id, type: _type, ...rest }: Frame<'send'>, running: Running): Promise<unknown> {
     const { node, session, agents } = this.#init
     const [only, other] = agents()
     const sender = from ?? (other === undefined ? only : undefined)
@@ -106,10 +106,12 @@ export class Requests {
       throw new MeshError('FORBIDDEN', 'messages are sent by agents that are registered on this connection', {
         hint: 'register first; with several agents, name one in `from`'
       })
-    const local = to.replace(/^mesh:\/\//, '').startsWith(`${node.id}/`) ? to.slice(to.lastIndexOf('/') + 1) : undefined
-    // What goes to others is for their policy to judge
-    if (local !== undefined) node.edges.allow(session(), 'message.send', `agent:${local}`)
-    return node.send(to, body, { ...defined(rest), from: sender, signal: running.controller.signal })
+    const { signal } = running.controller
+    const { peer, agent } = await node.edges.resolve(to, { signal })
+    // Other nodes judge it by this node's key, which is the owner's to lend
+    if (peer === node.id) node.edges.allow(session(), 'message.send', `agent:${agent}`)
+    else node.edges.allow(session(), 'node.send', `agent:${peer}/${agent}`)
+    return node.send(`${peer}/${agent}`, body, { ...defined(rest), from: sender, signal })
   }
 
   async #find({ id, type: _type, ...rest }: Frame<'find'>, running: Running): Promise<void> {

@@ -1,6 +1,7 @@
 import { expect, it } from 'vitest'
 import type { Node } from '../../src/index.ts'
 import { addressOf, nextEvent, startNode } from '../nodes.ts'
+import { tempFolder } from '../temp.ts'
 import { Client, connect, type EdgeKit, refusal, register, startEdge } from './ws-kit.ts'
 
 /** A key whose bearer is a caller by the scope of its name. */
@@ -386,6 +387,52 @@ it('sends messages of the agents that it has, and of no others', async () => {
   const { result } = await client.take('result')
   await expect.poll(() => node.messages.inbox().map(({ id }) => id)).toEqual([(result as { id: string }).id])
   expect(node.messages.inbox()[0]).toMatchObject({ from: `${node.id}/worker`, body: 'done' })
+})
+
+it("does not lend the node's name to callers: messages to other nodes are another permission", async () => {
+  const { node, url, key } = await startWithKey('agent.register', 'message.send')
+  const far = await startNode({ name: 'far' })
+  await far.policy.put([{ id: 'mail', effect: 'allow', who: '*', act: 'message.send', res: '*' }])
+  await far.connect(addressOf(node))
+  const { client } = await register({ url, token: key }, 'worker')
+  const send = { type: 'send', to: `${far.id}/owner`, body: 'hello' }
+  client.send({ ...send, id: 'before' })
+  expect(await client.take('error')).toMatchObject({ id: 'before', error: { code: 'FORBIDDEN' } })
+  await node.policy.put([{ id: 'on', effect: 'allow', who: 'scope:robot', act: 'node.send', res: `agent:${far.id}/*` }])
+  client.send({ ...send, id: 'after' })
+  expect(await client.take('result')).toMatchObject({ id: 'after' })
+  await expect.poll(() => far.messages.inbox()).toMatchObject([{ from: `${node.id}/worker`, body: 'hello' }])
+})
+
+it('reads what a client sends in one go with its credentials', async () => {
+  const { url, ownerToken } = await startEdge()
+  const client = new Client({ url })
+  client.socket.once('open', () => {
+    client.send({ type: 'auth', method: 'local', token: ownerToken })
+    client.send({ type: 'register', agent: { name: 'worker' } })
+  })
+  expect(await client.take('registered')).toMatchObject({ agent: 'worker' })
+})
+
+it('keeps the name and the messages of an agent that is away over a restart of the node', async () => {
+  const home = await tempFolder()
+  const first = await startEdge({ node: { home } })
+  const key = await keyFor(first.node, 'robot', 'agent.register')
+  const other = await keyFor(first.node, 'other', 'agent.register')
+  await register({ url: first.url, token: key }, 'worker')
+  const down = nextEvent(first.node, 'agent:down')
+  await first.close()
+  await down
+  await first.node.stop()
+
+  const { node, url } = await startEdge({ node: { home } })
+  expect(node.agents.get('worker')).toMatchObject({ state: 'down', reason: 'it has not connected' })
+  const { id } = await node.send(`${node.id}/worker`, 'waiting')
+  const thief = await connect({ url, token: other })
+  thief.send({ type: 'register', agent: { name: 'worker' } })
+  expect(await thief.take('refused')).toMatchObject({ error: { code: 'ALREADY_EXISTS' } })
+  const { client } = await register({ url, token: key }, 'worker')
+  expect(await client.take('message')).toMatchObject({ message: { id, body: 'waiting' } })
 })
 
 it('asks policy before it sends messages to agents of its own', async () => {

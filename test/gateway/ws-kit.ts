@@ -12,6 +12,7 @@ export interface EdgeKit {
   /** `ws://127.0.0.1:…/v1/ws` */
   readonly url: string
   readonly ownerToken: string
+  readonly close: () => Promise<void>
 }
 
 export interface EdgeKitInit {
@@ -32,11 +33,16 @@ export async function startEdge({ node: init = {}, limits, origins = [], now }: 
     onDefect: (cause) => defects.push(cause)
   })
   const edge = await openEdge({ node, listen: '127.0.0.1:0', origins, upgrades: { [WS_PATH]: handler } })
+  let closing: Promise<void> | undefined
+  const close = (): Promise<void> => {
+    closing ??= edge.close()
+    return closing
+  }
   onTestFinished(async () => {
-    await edge.close()
+    await close()
     if (defects.length > 0) throw new Error('the edge has defects', { cause: defects[0] })
   })
-  return { node, url: `${edge.url.replace('http', 'ws')}${WS_PATH}`, ownerToken: await node.edges.ownerToken() }
+  return { node, url: `${edge.url.replace('http', 'ws')}${WS_PATH}`, ownerToken: await node.edges.ownerToken(), close }
 }
 
 export interface Seen {
