@@ -6,7 +6,6 @@ import type { Store } from '../store/index.ts'
 import { DepositBatches } from './mailbox-batches.ts'
 import {
   DEPOSIT_AFTER_MS,
-  DEPOSIT_GATHER_MS,
   DEPOSIT_REFUSED_MS,
   DEPOSIT_RETRY_MAX_MS,
   DEPOSIT_RETRY_MIN_MS,
@@ -35,6 +34,7 @@ export interface DepositingComponents {
   readonly statementOf: (peer: string) => MailboxStatement | undefined
   /** Looks for a statement among connected peers; most often it does nothing. */
   readonly look: (peer: string) => void
+  readonly gatherMs: number
 }
 
 interface Attempt {
@@ -111,7 +111,7 @@ export class Depositing {
   }
 
   #begin(mailbox: MailboxStatement['mailboxes'][number], peer: string, { key }: MailboxStatement): void {
-    const { clock } = this.#components
+    const { clock, gatherMs } = this.#components
     const id = `${peer} ${mailbox.peer}`
     const attempt = this.#attempts.get(id) ?? { count: 0, dueAt: 0, isRunning: false }
     this.#attempts.set(id, attempt)
@@ -121,7 +121,7 @@ export class Depositing {
       .then(
         () => {
           attempt.count = 0
-          attempt.dueAt = clock() + DEPOSIT_GATHER_MS
+          attempt.dueAt = clock() + gatherMs
         },
         (err: unknown) => this.#backOff(attempt, MeshError.from(err))
       )

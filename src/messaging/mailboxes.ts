@@ -78,6 +78,8 @@ export interface MailboxesComponents {
 export interface MailboxesInit {
   /** How often timers are looked at; default MAILBOX_TICK_MS. */
   readonly tickMs?: number
+  /** Between two deposits for one recipient; default DEPOSIT_GATHER_MS. */
+  readonly gatherMs?: number
 }
 
 /** @throws {MeshError} INVALID_CONFIG when the vault can't open the sealing key, IO */
@@ -103,11 +105,11 @@ class MailboxRoom implements Mailboxes {
   #timer: NodeJS.Timeout | undefined
   #sweepAt = 0
 
-  constructor(components: MailboxesComponents, { tickMs = limits.MAILBOX_TICK_MS }: MailboxesInit, key: SealingPair) {
+  constructor(components: MailboxesComponents, init: MailboxesInit, key: SealingPair) {
     const { clock = Date.now, random = Math.random, refusal = () => undefined } = components
     const { identity, store, policy, rpc, network, emit, messaging } = components
     this.#components = components
-    this.#tickMs = tickMs
+    this.#tickMs = init.tickMs ?? limits.MAILBOX_TICK_MS
     this.#clock = clock
     const perf = { now: clock }
     this.#asked = new LRUCache({ max: limits.MAX_ASKED, ttl: limits.STATEMENT_FRESH_MS, perf })
@@ -132,7 +134,8 @@ class MailboxRoom implements Mailboxes {
       clock,
       random,
       statementOf: (peer) => this.#statements.get(peer)?.statement,
-      look: (peer) => this.#look(peer)
+      look: (peer) => this.#look(peer),
+      gatherMs: init.gatherMs ?? limits.DEPOSIT_GATHER_MS
     })
     this.#collecting = new Collecting({
       rpc,
