@@ -54,7 +54,9 @@ export function createRest(init: RestInit): App {
   })
   for (const each of OPERATIONS) {
     app.on(each.method.toUpperCase(), each.path.replace(/\{(\w+)\}/g, ':$1'), (context) =>
-      measured({ metrics, tracing: init.tracing }, each, context.env.incoming, () => answer(each, context, init, (err) => fail(err, context)))
+      measured({ metrics, tracing: init.tracing }, each, context.env.incoming, () =>
+        answer(each, context, init, (err) => fail(err, context))
+      )
     )
   }
   return app

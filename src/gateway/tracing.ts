@@ -38,7 +38,7 @@ export function createTracing({ url, peerId, name }: TracingInit): Tracing {
       'host.name': name
     }),
     spanProcessors: [
-      new BatchSpanProcessor(exporter, { maxQueueSize: MAX_QUEUED_SPANS, exportTimeoutMillis: EXPORT_TIMEOUT_MS })
+      new BatchSpanProcessor({ exporter, maxQueueSize: MAX_QUEUED_SPANS, exportTimeoutMillis: EXPORT_TIMEOUT_MS })
     ]
   })
   const tracer = provider.getTracer('pryx-mesh', VERSION)

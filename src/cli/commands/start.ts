@@ -93,7 +93,14 @@ async function openHttp(node: Node, address: unknown, onDefect: (cause: unknown)
   await node.edges.ownerToken()
   const { createWsEdge, openEdge, WS_PATH } = await import('../../gateway/index.ts')
   const traces = tracesUrl(process.env)
-  return openEdge({ node, ...settings, ...(traces && { traces }), listen, upgrades: { [WS_PATH]: createWsEdge({ onDefect }) }, onDefect })
+  return openEdge({
+    node,
+    ...settings,
+    ...(traces && { traces }),
+    listen,
+    upgrades: { [WS_PATH]: createWsEdge({ onDefect }) },
+    onDefect
+  })
 }
 
 /** As OpenTelemetry names them, so that it is said once for all programs. */
