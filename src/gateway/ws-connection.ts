@@ -156,12 +156,12 @@ export class Connection {
     if (!success) throw new MeshError('INVALID_MESSAGE', 'credentials come first: {"type":"auth","method":…}')
     const { type: _type, ...presented } = data
     const { auth, request, closing } = this.#upgrade
+    clearTimeout(this.#impatience)
     this.socket.pause()
     this.#early = []
     auth.present(request, presented, { signal: closing }).then(
       (session) => {
         if (this.socket.readyState !== this.socket.OPEN) return
-        clearTimeout(this.#impatience)
         this.#open(session)
         const early = this.#early ?? []
         this.#early = undefined

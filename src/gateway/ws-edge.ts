@@ -147,7 +147,8 @@ class WsEdge {
     const link = new Link({
       budget: this.#budget,
       maxWriteQueueBytes: this.#limits.maxWriteQueueBytes,
-      onSlow: () => current().close(WS_CLOSE.TRY_AGAIN, 'it reads too slowly')
+      onSlow: () => current().close(WS_CLOSE.TRY_AGAIN, 'it reads too slowly'),
+      onOverflow: () => opened.end('too much waits for it')
     })
     const opened = new WsSession({
       node,

@@ -13,6 +13,8 @@ export interface LinkInit {
   readonly maxWriteQueueBytes: number
   /** Too much waits to be written to this connection. */
   readonly onSlow: () => void
+  /** Too much waits for a client that was cut off: there is nothing left that it could come back to. */
+  readonly onOverflow: () => void
 }
 
 /**
@@ -153,7 +155,10 @@ export class Link {
     this.#kept.push(text)
     this.#keptBytes += bytes
     this.#init.budget.left -= bytes
-    if (this.#keptBytes > MAX_WS_KEPT_BYTES || this.#init.budget.left < 0) this.#forget()
+    if (this.#keptBytes <= MAX_WS_KEPT_BYTES && this.#init.budget.left >= 0) return
+    this.#forget()
+    // Later: whoever sends this frame is not done with it.
+    if (this.#socket === undefined) queueMicrotask(this.#init.onOverflow)
   }
 
   #forget(): void {

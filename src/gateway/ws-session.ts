@@ -156,6 +156,8 @@ export class WsSession {
     this.link.unpause(port)
     this.#send({ type: 'unregistered', agent: port.name, reason })
     port.over(reason)
+    // Without agents it isn't kept for a client that was cut off.
+    if (!this.link.isConnected && this.#ports.size === 0) this.end(reason)
   }
 
   #portOf({ id, agent }: Addressed): Port | undefined {

@@ -294,6 +294,40 @@ it.each([
   expect(await client.closed).toBe(1002)
 })
 
+it('keeps no session for a client that is away once its agents are others', async () => {
+  const { node, url, ownerToken } = await startEdge()
+  const { client, resume } = await register({ url, token: ownerToken }, 'worker')
+  const { client: helper } = await register({ url, token: ownerToken }, 'helper')
+  client.socket.terminate()
+  await client.closed
+  const { client: newer } = await register({ url, token: ownerToken }, 'worker')
+  const again = await connect({ url, token: ownerToken })
+  again.send({ type: 'resume', token: resume, received: client.received })
+  expect(await again.take('error')).toMatchObject({ error: { code: 'STREAM_LOST' } })
+  for (const [name, agent] of Object.entries({ worker: newer, helper })) {
+    const called = node.call(`${node.id}/${name}`, 'echo', {})
+    agent.send({ type: 'result', id: (await agent.take('call')).id, result: name })
+    expect(await called).toBe(name)
+  }
+})
+
+it('lets no more than so much wait for an agent that is away', async () => {
+  const { node, url, ownerToken } = await startEdge()
+  const { client, resume } = await register({ url, token: ownerToken }, 'worker')
+  client.socket.terminate()
+  await client.closed
+  const large = 'x'.repeat(900 * 1024)
+  const calls = Array.from({ length: 4 }, () =>
+    node.call(`${node.id}/worker`, 'echo', large).catch((err: unknown) => (err as { code: string }).code)
+  )
+  // Each is let pass while what waits already is not more than a mebibyte
+  await expect(Promise.race(calls)).resolves.toBe('BUSY')
+  const again = await connect({ url, token: ownerToken })
+  again.send({ type: 'resume', token: resume, received: client.received })
+  for (let n = 0; n < 2; n += 1) again.send({ type: 'result', id: (await again.take('call')).id, result: 'done' })
+  expect(await Promise.all(calls)).toEqual(['done', 'done', 'BUSY', 'BUSY'])
+})
+
 it('goes on without a way back when a client confirms nothing', async () => {
   const { node, url, ownerToken } = await startEdge()
   const { client, resume } = await register({ url, token: ownerToken }, 'worker')
