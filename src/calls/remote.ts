@@ -5,6 +5,7 @@ import type { RequestOptions } from '../rpc/index.ts'
 import { pickCapability } from './capability.ts'
 import { type Checks, checkInput, createChecks, itemCheck, NO_CHECKS } from './checks.ts'
 import { CALL, DETACHED_MS, MAX_ROUTES } from './constants.ts'
+import { tellFirst } from './first-item.ts'
 import type { AgentAddress, CallsComponents, CallsInit } from './index.ts'
 import type { ItemSource } from './items.ts'
 import type { CallRequest } from './messages.ts'
@@ -28,7 +29,7 @@ export function createRemote(components: CallsComponents, init: CallsInit): Remo
     const unready = prepare(target.peer)
     if (unready !== undefined) await unready
     const result = await ask(target, body, options)
-    await judge(target.peer, () => checkResult(checks, result))
+    await judge(trust, target.peer, () => checkResult(checks, result))
     return result
   }
 
@@ -63,26 +64,29 @@ export function createRemote(components: CallsComponents, init: CallsInit): Remo
     resumeMs: init.detachedMs ?? DETACHED_MS
   })
 
-  /** What a peer answers tells something about it. */
-  const judge = async (peer: string, check: () => void | Promise<void>): Promise<void> => {
-    try {
-      const pending = check()
-      if (pending !== undefined) await pending
-      trust.note(peer, 'call:completed')
-    } catch (err) {
-      trust.note(peer, 'schema:violated')
-      throw err
-    }
-  }
-
   const stream = async (target: AgentAddress, body: CallRequest, options: RequestOptions): Promise<ItemSource> => {
     const checks = await checksFor(target, body, options)
     await checkInput(checks, body.input ?? {})
     await prepare(target.peer)
-    return { iterator: resumed(target.peer, body, options), check: itemCheck(checks) }
+    const begun = health?.calls.begin() ?? 0
+    const items = resumed(target.peer, body, options)
+    const tell = (failure?: unknown): void => health?.calls.called(target.peer, target.agent, begun, failure)
+    return { iterator: health === undefined ? items : tellFirst(items, tell), check: itemCheck(checks) }
   }
 
   return { call, stream }
+}
+
+/** What a peer answers tells something about it. */
+async function judge(trust: CallsComponents['trust'], peer: string, check: () => void | Promise<void>): Promise<void> {
+  try {
+    const pending = check()
+    if (pending !== undefined) await pending
+    trust.note(peer, 'call:completed')
+  } catch (err) {
+    trust.note(peer, 'schema:violated')
+    throw err
+  }
 }
 
 function checkResult(checks: Checks, result: unknown): void | Promise<void> {

@@ -2,11 +2,12 @@ import type { Caller, Session } from '../auth/index.ts'
 import { MeshError } from '../errors.ts'
 import type { Decision, Facts, PolicyRequest } from '../policy/index.ts'
 import type { Capability, SignedRecord } from '../registry/messages.ts'
-import type { Endpoint, RequestContext } from '../rpc/index.ts'
+import { type Endpoint, isAsyncIterable, type RequestContext } from '../rpc/index.ts'
 import { type Admission, admitted, sizeOf } from './admission.ts'
 import { noCapability, pickCapability } from './capability.ts'
 import { type Checks, checkInput, checkOutput, createChecks, NO_CHECKS } from './checks.ts'
 import { CALL, MAX_ROUTES } from './constants.ts'
+import { tellFirst } from './first-item.ts'
 import type { CallsComponents } from './index.ts'
 import { type CallRequest, callRequest, type StreamRequest, streamRequest } from './messages.ts'
 import type { Replay } from './replay.ts'
@@ -155,9 +156,13 @@ function createPerform(components: ServingComponents): Perform {
         (err: unknown) => failed(agent, entered, err)
       )
     }
-    health?.calls.served(agent, entered)
+    const isStream = isAsyncIterable(result)
+    if (isStream) health?.calls.opened()
+    else health?.calls.served(agent, entered)
     if (caller.trust !== 'owner') trust.note(caller.peer, 'call:completed')
-    return result
+    if (!isStream || health === undefined) return result
+    const { calls } = health
+    return tellFirst(result[Symbol.asyncIterator](), (failure) => calls.answered(agent, entered, failure))
   }
 
   const failed = (agent: string, entered: number, err: unknown): never => {

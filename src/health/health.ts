@@ -119,6 +119,11 @@ class NodeHealth implements Health {
 
   #notes(): CallNotes {
     const begin = this.#now
+    const answered = (agent: string, entered: number, failure?: unknown): void => {
+      if (failure !== undefined && !isFailure(failure instanceof MeshError ? failure.code : 'INTERNAL')) return
+      const now = begin()
+      this.#agents.get(agent)?.note(now, now - entered, failure === undefined)
+    }
     return {
       enter: () => {
         this.#running += 1
@@ -126,10 +131,12 @@ class NodeHealth implements Health {
       },
       served: (agent, entered, failure) => {
         this.#running -= 1
-        if (failure !== undefined && !isFailure(failure instanceof MeshError ? failure.code : 'INTERNAL')) return
-        const now = begin()
-        this.#agents.get(agent)?.note(now, now - entered, failure === undefined)
+        answered(agent, entered, failure)
       },
+      opened: () => {
+        this.#running -= 1
+      },
+      answered,
       begin,
       called: (peer, agent, begun, failure) => this.#peers.called(peer, agent, begun, failure)
     }

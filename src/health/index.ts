@@ -83,11 +83,15 @@ export interface Health {
 export interface CallNotes {
   /** A call of a local agent begins. @returns what {@link served} wants to know of it */
   enter(): number
-  /** It is over; of one that streams: it has begun to answer. @param failure what it ended with, if it failed */
+  /** It is over. @param failure what it ended with, if it failed */
   served(agent: string, entered: number, failure?: unknown): void
+  /** In place of {@link served} when it streams: nobody knows whether its items will be read. */
+  opened(): void
+  /** Of one that streams: its first item has come, or its end. @param failure as of {@link served} */
+  answered(agent: string, entered: number, failure?: unknown): void
   /** A call of a peer's agent begins. */
   begin(): number
-  /** @param failure as of {@link served} */
+  /** It is over; of one that streams: its first item has come, or its end. @param failure as of {@link served} */
   called(peer: string, agent: string, begun: number, failure?: unknown): void
 }
 

@@ -175,6 +175,46 @@ it('an agent of a peer whose calls fail is found after one whose calls do not', 
   expect(await found(near, 'work')).toEqual([good, bad])
 })
 
+it('a stream counts by its first item, at both ends', async () => {
+  const [near, far] = await startPair()
+  await far.trust.set(near.id, { level: 'known' })
+  const { id } = await far.agents.add({
+    name: 's',
+    allow: 'any',
+    capabilities: [
+      {
+        name: 'good',
+        async *handler() {
+          yield* [1, 2, 3]
+        }
+      },
+      {
+        name: 'bad',
+        streaming: true,
+        handler: () => {
+          throw new Error('broken')
+        }
+      },
+      {
+        name: 'late',
+        streaming: true,
+        handler: async () => {
+          throw new Error('broken')
+        }
+      }
+    ]
+  })
+  expect(await Array.fromAsync(near.stream(id, 'good'))).toEqual([1, 2, 3])
+  for (const name of ['bad', 'late']) {
+    expect(await failureOf(Array.fromAsync(near.stream(id, name)))).toMatchObject({ code: 'AGENT_ERROR' })
+  }
+  for await (const item of near.stream(id, 'good')) if (item === 1) break
+  for (const node of [near, far]) {
+    expect(node.health.of(id)).toMatchObject({ calls: 4, errorRate: 0.5, p95: expect.any(Number) })
+  }
+  await expect.poll(() => near.health.info(far.id), within).toMatchObject({ running: 0 })
+})
+
 /** Hours that are over: a minute, half a day from now. */
 function otherHours() {
   const at = new Date(Date.now() + 12 * 3_600_000)
