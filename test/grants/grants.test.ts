@@ -146,7 +146,8 @@ it.each([
   { id: 'a depth of five', terms: { depth: 5 } },
   { id: 'an expiry that has passed', terms: { expiresAt: START } },
   { id: 'an input that is no digest', terms: { input: 'x' } },
-  { id: 'a holder that is no peer', terms: { holder: 'api-key:ci' } },
+  { id: 'a holder that is no peer', terms: { holder: 'ci' } },
+  { id: 'a holder at an edge, to be passed on', terms: { holder: 'api-key:ci', depth: 1 } },
   {
     id: 'globs that make it too long',
     terms: { act: '木'.repeat(512), res: '木'.repeat(512) }
@@ -157,6 +158,18 @@ it.each([
   expect(await made).toMatchObject({ code: 'INVALID_ARGUMENT' })
   expect(owner.grants.list()).toEqual([])
 })
+
+it.each(['api-key:ci', 'mtls:build server/ü%', 'oauth:https://login.example#app#ann'])(
+  'a caller at an edge without a PeerId, %s, has what it is granted, after a restart too',
+  async (holder) => {
+    const owner = await party({ path: join(await tempFolder(), 'mesh.db') })
+    const { id } = await owner.grants.issue({ holder, ...READ })
+    const again = await owner.reopen()
+    expect(again.find(question(holder))?.grant).toMatchObject({ id, holder })
+    expect(again.find(question(`${holder}x`))).toBeUndefined()
+    expect(again.find(question(ANN))).toBeUndefined()
+  }
+)
 
 it('a node gives no grant to itself', async () => {
   const owner = await party()
