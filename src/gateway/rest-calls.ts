@@ -26,7 +26,7 @@ const call = operation({
     200: { description: 'The result, or its items', schema: z.looseObject({ result: z.unknown() }) }
   },
   isRepeatable: true,
-  async handle({ node, session, body, signal, header }) {
+  async handle({ node, session, body, signal, leave, header }) {
     const { timeoutMs = DEFAULT_CALL_TIMEOUT_MS, stream: given, ...invocation } = body
     const isStreaming = given !== undefined || wantsEvents(header('accept'))
     const wanted = isStreaming ? (given ?? resumed(header('last-event-id'))) : undefined
@@ -35,8 +35,8 @@ const call = operation({
       { ...invocation, ...(wanted && { stream: wanted }) },
       { signal, timeoutMs }
     )
-    if (isIterable(result)) return sse(result, { signal, stream: wanted })
-    if (isStreaming) return sse(only(result), { signal })
+    if (isIterable(result)) return sse(result, { signal, leave, stream: wanted })
+    if (isStreaming) return sse(only(result), { signal, leave })
     return json({ result: result ?? null })
   }
 })

@@ -26,6 +26,8 @@ export interface RestRequest<P = unknown, Q = unknown, B = unknown> {
   readonly incoming: IncomingMessage
   /** Aborted when the client is gone or the edge closes. */
   readonly signal: AbortSignal
+  /** To be called when an answer that streams isn't read any more. */
+  readonly leave: () => void
   /** @throws {MeshError} FORBIDDEN unless policy allows it */
   readonly allow: (action: string, resource: string) => void
   /** Whether policy allows it: for showing and hiding, without audit. */

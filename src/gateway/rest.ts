@@ -236,6 +236,10 @@ function requestOf(
 ): RawRequest {
   const { node, closing } = init
   const { incoming } = context.env
+  const gone = new AbortController()
+  // As of a peer: a stream that can be taken up again waits for that, where a cancelled one ends
+  const leave = (): void => gone.abort(new MeshError('CONNECTION_LOST', 'the client is gone'))
+  context.req.raw.signal.addEventListener('abort', leave, { once: true })
   return {
     node,
     session,
@@ -244,7 +248,8 @@ function requestOf(
     query: queryOf(context),
     body: body === undefined ? undefined : jsonOf(incoming, bytes),
     incoming,
-    signal: AbortSignal.any([context.req.raw.signal, closing]),
+    signal: AbortSignal.any([gone.signal, closing]),
+    leave,
     allow: (action, resource) => node.edges.allow(session, action, resource),
     may: (action, resource) => node.edges.may(session, action, resource),
     header: (name) => context.req.header(name)

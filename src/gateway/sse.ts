@@ -7,6 +7,8 @@ export interface SseOptions {
   /** How often a comment shows that the stream is alive. */
   readonly heartbeatMs?: number
   readonly signal: AbortSignal
+  /** Called when the client has gone before the end, before the items are told. */
+  readonly leave?: () => void
   readonly onDefect?: ((cause: unknown) => void) | undefined
 }
 
@@ -55,6 +57,7 @@ export function sse(items: AsyncIterable<unknown>, options: SseOptions): Respons
       },
       async cancel() {
         stop()
+        options.leave?.()
         await iterator.return?.()
       }
     },

@@ -244,6 +244,35 @@ describe('calls', () => {
     expect(await resume(id.replace(/1$/, '4'))).toEqual([{ n: 5 }, {}])
   })
 
+  it('that stream wait a while for a client that was cut off', async () => {
+    const { owner, node } = await startEdge()
+    const gate = Promise.withResolvers<void>()
+    let starts = 0
+    const capability = {
+      name: 'slow',
+      streaming: true,
+      handler: async function* () {
+        starts += 1
+        yield 1
+        await gate.promise
+        yield 2
+      }
+    }
+    await node.agents.add({ name: 'late', capabilities: [capability] })
+    const call = { target: '@late', capability: 'slow' }
+    const first = await owner('POST', '/v1/calls', call, { accept: 'text/event-stream' })
+    const reader = first.body?.getReader()
+    const [, id = ''] = /^id: (.+)$/m.exec(Buffer.from((await reader?.read())?.value ?? []).toString()) ?? []
+    await reader?.cancel()
+    // By then the node has seen that the first connection is gone
+    for (let n = 0; n < 5; n += 1) await owner('GET', '/v1/self')
+    const again = await owner('POST', '/v1/calls', call, { accept: 'text/event-stream', 'last-event-id': id })
+    gate.resolve()
+    const text = await again.text()
+    expect([...text.matchAll(/^data: (.+)$/gm)].map(([, data]) => data)).toEqual(['2', '{}'])
+    expect(starts).toBe(1)
+  })
+
   it('whose streams are somebody else’s are not taken up', async () => {
     const { owner, node } = await startEdge()
     const call = { target: '@calculator', capability: 'count', input: { to: 1e6 } }
