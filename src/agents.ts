@@ -92,7 +92,7 @@ export interface Agents {
    * @throws {MeshError} FORBIDDEN when policy doesn't let the caller (`agent.register` on `agent:<name>`), ALREADY_EXISTS
    *   when the name is somebody else's, BUSY, INVALID_ARGUMENT, INVALID_SCHEMA
    */
-  register(init: RegisterInit, visitor: Visiting, caller: Caller): Promise<LocalAgent>
+  register(init: RegisterInit, visitor: Omit<Visitor, 'description'>, caller: Caller): Promise<LocalAgent>
   /** @throws {MeshError} NOT_FOUND, INVALID_ARGUMENT, AGENT_UNAVAILABLE; the agent is as before then */
   update(name: string, patch: AgentPatch): Promise<LocalAgent>
   /** Stops it, withdraws its record and its `allow` rule. @throws {MeshError} NOT_FOUND */
@@ -174,13 +174,11 @@ export function createAgents({ self, registry, host, dialledIn, policy }: Agents
   }
 }
 
-type Visiting = Omit<Visitor, 'description'>
-
 /** @throws {MeshError} see {@link Agents.register} */
 async function takeIn(
   { registry, host, dialledIn, policy }: Omit<AgentsComponents, 'self'>,
   { name, offer, ...init }: RegisterInit,
-  visiting: Visiting,
+  visiting: Omit<Visitor, 'description'>,
   caller: Caller
 ): Promise<void> {
   const { effect, reason } = policy.decide({ caller, action: 'agent.register', resource: `agent:${name}` })

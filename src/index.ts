@@ -9,10 +9,18 @@
  * for await (const { agent, capability } of node.find({ kind: 'tool', name: 'db.*' })) console.log(agent, capability.name)
  * const answer = await node.call('@clock', 'now')
  */
-export type { AgentInit, AgentPatch, Agents, FunctionCapability, Handler, LocalAgent } from './agents.ts'
+export type { AgentInit, AgentPatch, Agents, FunctionCapability, Handler, LocalAgent, RegisterInit } from './agents.ts'
 export type { Binding, Caller, Credential, CredentialMethod, TrustLevel } from './auth/index.ts'
 export type { Change, FindOptions, FindResults, FindSource, FindSummary, Found } from './discovery/index.ts'
-export type { AgentConnection, AgentState, Driver, DriverContext, InvokeContext } from './drivers/index.ts'
+export type {
+  AgentConnection,
+  AgentState,
+  Driver,
+  DriverContext,
+  Duplex,
+  InvokeContext,
+  Visitor
+} from './drivers/index.ts'
 export type { EdgeSettings, Edges } from './edges/index.ts'
 export { ERROR_CODES, type ErrorBody, type ErrorCode, MeshError, type MeshErrorOptions } from './errors.ts'
 export type { MeshEventName, MeshEvents, MeshListener } from './events.ts'

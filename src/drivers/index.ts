@@ -86,6 +86,7 @@ export interface AgentStatus {
   readonly reason?: string
 }
 
+export type { Duplex } from './agent-session.ts'
 export { createDialledIn, DIALLED_IN, type DialledIn, type Visitor } from './dialled-in.ts'
 export { functionDriver } from './function.ts'
 export { createHost, type Host, type HostInit } from './host.ts'

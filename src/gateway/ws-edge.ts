@@ -150,7 +150,7 @@ class WsEdge {
       onSlow: () => current().close(WS_CLOSE.TRY_AGAIN, 'it reads too slowly'),
       onOverflow: () => opened.end('too much waits for it')
     })
-    const opened = new WsSession({
+    const opened: WsSession = new WsSession({
       node,
       link,
       session,

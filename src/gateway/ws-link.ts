@@ -4,7 +4,7 @@ import { MAX_WS_KEPT_BYTES, WS_CONFIRM_BYTES, WS_CONFIRM_FRAMES, WS_HIGH_WATER_B
 import type { EdgeFrame } from './ws-frames.ts'
 
 /** Bytes that all links together may keep. */
-export interface KeptBudget {
+interface KeptBudget {
   left: number
 }
 

@@ -1,5 +1,5 @@
 import type { Session } from '../auth/index.ts'
-import type { Duplex } from '../drivers/agent-session.ts'
+import type { Duplex } from '../drivers/index.ts'
 import { MeshError } from '../errors.ts'
 import type { Node } from '../index.ts'
 import { MAX_WS_AGENTS, WS_BUSY_BYTES } from './ws-constants.ts'

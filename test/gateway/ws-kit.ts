@@ -132,8 +132,8 @@ export interface Registered {
   readonly resume: string
 }
 
-export const ECHO = { name: 'echo', effects: 'none' }
-export const COUNT = { name: 'count', streaming: true, effects: 'none' }
+const ECHO = { name: 'echo', effects: 'none' }
+const COUNT = { name: 'count', streaming: true, effects: 'none' }
 
 /** Registers an agent on a new connection. */
 export async function register(
@@ -152,13 +152,4 @@ export async function refusal(init: ClientInit): Promise<number> {
   const client = new Client(init)
   const [, response] = await once(client.socket, 'unexpected-response')
   return response.statusCode
-}
-
-/** Lets whoever is named register agents. */
-export async function allowRegister(
-  node: Node,
-  who: string | readonly string[],
-  act = 'agent.register'
-): Promise<void> {
-  await node.policy.put([{ id: `test:${act}`, effect: 'allow', who, act, res: '*' }])
 }
