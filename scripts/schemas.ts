@@ -12,6 +12,13 @@ import { OPERATIONS } from '../src/gateway/rest.ts'
 import { authFrame, clientFrame, edgeFrame } from '../src/gateway/ws-frames.ts'
 import { grantPayload, revocationsPayload } from '../src/grants/messages.ts'
 import { infoAnswer, pingAnswer, statusRequest } from '../src/health/messages.ts'
+import {
+  collectAnswer,
+  mailboxRequest,
+  mailboxStatement,
+  registerAnswer,
+  statementAnswer
+} from '../src/messaging/mailbox-messages.ts'
 import { deliverAnswer, envelope, messageRequest, signedMessages, signedReceipts } from '../src/messaging/messages.ts'
 import {
   inviteBody,
@@ -51,6 +58,13 @@ const PROTOCOLS: Readonly<Record<string, Readonly<Record<string, z.ZodType>>>> =
     envelope,
     messages: signedMessages,
     receipts: signedReceipts
+  },
+  'mailbox/1.0.0': {
+    request: mailboxRequest,
+    statementAnswer,
+    registerAnswer,
+    collectAnswer,
+    mailboxes: mailboxStatement
   },
   'pair/1.0.0': {
     request: redeemRequest,

@@ -12,6 +12,7 @@ import * as edge from '../../src/gateway/edge-constants.ts'
 import * as ws from '../../src/gateway/ws-constants.ts'
 import * as health from '../../src/health/constants.ts'
 import * as messaging from '../../src/messaging/constants.ts'
+import * as mailbox from '../../src/messaging/mailbox-constants.ts'
 import * as network from '../../src/network/constants.ts'
 import * as oauth from '../../src/oauth/constants.ts'
 import * as pairing from '../../src/pairing/constants.ts'
@@ -97,6 +98,44 @@ const STATEMENTS: ReadonlyArray<{ page: string; says: string }> = [
     page: 'http/README.md',
     says: `${count(edge.EDGE_LIMITS.maxConnections)}; ${edge.EDGE_LIMITS.maxConnectionsPerAddress} of one address, but for this machine; kept ${edge.EDGE_LIMITS.keepAliveMs / 1_000} s`
   },
+  { page: 'mailbox/1.0.0/README.md', says: mailbox.MAILBOX.id },
+  {
+    page: 'mailbox/1.0.0/README.md',
+    says: `default deadline ${mailbox.MAILBOX.timeoutMs / 1_000} s,\nat most ${mailbox.MAILBOX.maxInFlight} requests running`
+  },
+  { page: 'mailbox/1.0.0/README.md', says: `at most ${count(mailbox.MAX_STATEMENT_BYTES)} characters` },
+  {
+    page: 'mailbox/1.0.0/README.md',
+    says: `0 to ${mailbox.MAX_MAILBOXES}, each with at most ${mailbox.MAX_MAILBOX_ADDRESSES} addresses`
+  },
+  {
+    page: 'mailbox/1.0.0/README.md',
+    says: `${mailbox.STATEMENT_LIFETIME_MS / 86_400_000} days after it was made, which is done anew when half of that is over. Beyond ${(2 * mailbox.STATEMENT_LIFETIME_MS) / 86_400_000} days`
+  },
+  { page: 'mailbox/1.0.0/README.md', says: `${count(mailbox.MAX_STATEMENTS)} of them at most` },
+  { page: 'mailbox/1.0.0/README.md', says: `at most ${mailbox.MAX_ASKED_FOR_ANOTHER} connected peers` },
+  { page: 'mailbox/1.0.0/README.md', says: `JSON of at most ${count(mailbox.MAX_PLAIN_BYTES)} bytes` },
+  { page: 'mailbox/1.0.0/README.md', says: `at most ${count(mailbox.MAX_SEALED_BYTES)} characters` },
+  { page: 'mailbox/1.0.0/README.md', says: `may forget it after ${mailbox.MAX_KEPT_MS / 86_400_000} days` },
+  { page: 'mailbox/1.0.0/README.md', says: `| for one recipient | ${mailbox.MAX_KEPT_BYTES_PER_RECIPIENT / MIB} MiB` },
+  {
+    page: 'mailbox/1.0.0/README.md',
+    says: `| of one depositor | ${mailbox.MAX_KEPT_BYTES_PER_DEPOSITOR / MIB} MiB, ${count(mailbox.MAX_KEPT_ITEMS_PER_DEPOSITOR)} items |`
+  },
+  {
+    page: 'mailbox/1.0.0/README.md',
+    says: `| in all | ${mailbox.MAX_KEPT_BYTES / MIB} MiB, ${count(mailbox.MAX_KEPT_ITEMS)} items, for ${count(mailbox.MAX_SERVED)} recipients |`
+  },
+  { page: 'mailbox/1.0.0/README.md', says: `nothing was delivered for ${mailbox.DEPOSIT_AFTER_MS / 1_000} s` },
+  {
+    page: 'mailbox/1.0.0/README.md',
+    says: `at most ${mailbox.MAX_COLLECT_ITEMS} items and ${count(mailbox.MAX_COLLECT_BYTES)} characters`
+  },
+  {
+    page: 'mailbox/1.0.0/README.md',
+    says: `every ${mailbox.COLLECT_INTERVAL_MS / MINUTE} min, and when the`
+  },
+  { page: 'mailbox/1.0.0/README.md', says: `looked at again after ${mailbox.COLLECT_AGAIN_MS / 1_000} s` },
   { page: 'message/1.0.0/README.md', says: messaging.MESSAGE.id },
   { page: 'message/1.0.0/README.md', says: `at most ${count(messaging.MAX_BODY_BYTES)} bytes` },
   { page: 'message/1.0.0/README.md', says: `At most ${count(messaging.MAX_ENVELOPE_BYTES)} bytes` },

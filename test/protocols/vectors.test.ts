@@ -15,6 +15,13 @@ import { MeshError } from '../../src/errors.ts'
 import { authFrame, clientFrame, edgeFrame } from '../../src/gateway/ws-frames.ts'
 import { infoAnswer, pingAnswer, statusRequest } from '../../src/health/messages.ts'
 import {
+  collectAnswer,
+  mailboxRequest,
+  mailboxStatement,
+  registerAnswer,
+  statementAnswer
+} from '../../src/messaging/mailbox-messages.ts'
+import {
   deliverAnswer,
   envelope,
   messageRequest,
@@ -122,6 +129,11 @@ const PARSERS: readonly Parser[] = [
   { folder: 'message/1.0.0', def: 'envelope', parse: bySchema(envelope, 'INVALID_MESSAGE') },
   { folder: 'message/1.0.0', def: 'messages', parse: bySchema(signedMessages, 'INVALID_MESSAGE') },
   { folder: 'message/1.0.0', def: 'receipts', parse: bySchema(signedReceipts, 'INVALID_MESSAGE') },
+  { folder: 'mailbox/1.0.0', def: 'request', parse: bySchema(mailboxRequest, 'INVALID_MESSAGE') },
+  { folder: 'mailbox/1.0.0', def: 'statementAnswer', parse: bySchema(statementAnswer, 'INVALID_MESSAGE') },
+  { folder: 'mailbox/1.0.0', def: 'registerAnswer', parse: bySchema(registerAnswer, 'INVALID_MESSAGE') },
+  { folder: 'mailbox/1.0.0', def: 'collectAnswer', parse: bySchema(collectAnswer, 'INVALID_MESSAGE') },
+  { folder: 'mailbox/1.0.0', def: 'mailboxes', parse: bySchema(mailboxStatement, 'INVALID_MESSAGE') },
   { folder: 'call/1.0.0', def: 'request', parse: bySchema(callRequest, 'INVALID_MESSAGE') },
   { folder: 'blob/1.0.0', def: 'request', parse: bySchema(blobRequest, 'INVALID_MESSAGE') },
   { folder: 'blob/1.0.0', def: 'header', parse: bySchema(blobHeader, 'INVALID_MESSAGE') },
