@@ -24,9 +24,21 @@ export const RESUME_MS = 60_000
 export const FIRST_WAIT_MS = 100
 export const LONGEST_WAIT_MS = 5_000
 
-/** Read from, and written to, the disk at once. */
-export const READ_BYTES = MIB
+/** Read from the disk at once: whole pieces of what a stream takes at once (MAX_BATCH_BYTES), about half a mebibyte. */
+export const READ_BYTES = 8 * 65_507
+
+/**
+ * Buffers that a transfer is read into in turns: a new one for each piece made the collector of garbage take as long as the
+ * cipher. What of a stream isn't encrypted yet is a window of 1 MiB and a piece, so that four times that is never too little.
+ */
+export const READ_BUFFERS = 8
+
+/** Written to the disk at once, and how many such buffers may wait: a disk that stops for a moment doesn't stop the network. */
 export const WRITE_BYTES = MIB
+export const WRITE_BUFFERS = 8
+
+/** A long file is synced in the background this often, so that little is left to wait for at its end. */
+export const SYNC_EVERY_BYTES = 32 * MIB
 
 /** What is left of a broken download is kept for so long. */
 export const PARTIAL_KEPT_MS = 7 * DAY_MS

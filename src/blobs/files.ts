@@ -3,7 +3,7 @@ import { constants } from 'node:fs'
 import { copyFile, type FileHandle, mkdir, open, readdir, rename, rm, stat, unlink } from 'node:fs/promises'
 import { join } from 'node:path'
 import { abortError, MeshError } from '../errors.ts'
-import { PARTIAL_KEPT_MS, READ_BYTES, WRITE_BYTES } from './constants.ts'
+import { PARTIAL_KEPT_MS, READ_BYTES, SYNC_EVERY_BYTES, WRITE_BUFFERS, WRITE_BYTES } from './constants.ts'
 
 /** The files of blobs: `<2>/<62>` of their hash, `partial/<hash>` for what has come of one, `new-…` while one is put. */
 export interface BlobFiles {
@@ -14,16 +14,22 @@ export interface BlobFiles {
   /** What has come of a blob, hashed, to be gone on with. */
   resume(sha256: string, options: { signal: AbortSignal }): Promise<BlobWriter>
   /** From an offset on. @throws {MeshError} NOT_FOUND when the file is gone */
-  read(sha256: string, offset: number, options: { signal: AbortSignal }): AsyncGenerator<Uint8Array>
+  read(sha256: string, offset: number, options: ReadOptions): AsyncGenerator<Uint8Array>
   copy(sha256: string, path: string): Promise<void>
   remove(sha256: string): Promise<void>
+}
+
+export interface ReadOptions {
+  readonly signal: AbortSignal
+  /** Buffers that are read into in turns; default a new one for each piece. */
+  readonly buffers?: number
 }
 
 /** Writes and hashes in one pass. One of {@link commit}, {@link leave} and {@link discard} ends it. */
 export interface BlobWriter {
   /** Bytes so far. */
   readonly size: number
-  /** Queues bytes, which must not be changed afterwards; waits when the disk is behind. */
+  /** Takes bytes, as they are now; waits when the disk is behind. One after the other. */
   write(bytes: Uint8Array): Promise<void>
   /** Of all bytes; once. */
   digest(): string
@@ -77,12 +83,12 @@ export function createBlobFiles(folder: string): BlobFiles {
         throw err
       }
     },
-    async *read(sha256, offset, { signal }) {
+    async *read(sha256, offset, options) {
       const handle = await open(pathOf(sha256), 'r').catch((err: NodeJS.ErrnoException) => {
         throw err.code === 'ENOENT' ? new MeshError('NOT_FOUND', 'the file of the blob is gone') : err
       })
       try {
-        yield* readFrom(handle, offset, signal)
+        yield* readFrom(handle, offset, options)
       } finally {
         await handle.close()
       }
@@ -97,17 +103,33 @@ export function createBlobFiles(folder: string): BlobFiles {
 async function hashed(handle: FileHandle, signal: AbortSignal): Promise<{ hash: Hash; size: number }> {
   const hash = createHash('sha256')
   let size = 0
-  for await (const bytes of readFrom(handle, 0, signal)) {
+  for await (const bytes of readFrom(handle, 0, { signal, buffers: 2 })) {
     hash.update(bytes)
     size += bytes.length
   }
   return { hash, size }
 }
 
-/** Each piece is a buffer of its own; the next is read while one is used. */
-async function* readFrom(handle: FileHandle, offset: number, signal: AbortSignal): AsyncGenerator<Uint8Array> {
+/**
+ * Reads a piece ahead of the one that is used.
+ *
+ * @param buffers how many to read into, in turns; without it each piece has a buffer of its own
+ */
+async function* readFrom(
+  handle: FileHandle,
+  offset: number,
+  { signal, buffers }: ReadOptions
+): AsyncGenerator<Uint8Array> {
+  const ring: Buffer[] = []
+  let turn = 0
+  const bufferOf = (): Buffer => {
+    if (buffers === undefined) return Buffer.allocUnsafe(READ_BYTES)
+    turn = (turn + 1) % buffers
+    ring[turn] ??= Buffer.allocUnsafe(READ_BYTES)
+    return ring[turn] ?? Buffer.allocUnsafe(READ_BYTES)
+  }
   const readAt = async (position: number): Promise<Uint8Array> => {
-    const buffer = Buffer.allocUnsafe(READ_BYTES)
+    const buffer = bufferOf()
     const { bytesRead } = await handle.read(buffer, 0, buffer.length, position)
     return buffer.subarray(0, bytesRead)
   }
@@ -144,9 +166,14 @@ class FileWriter implements BlobWriter {
   readonly #commit: FileWriterInit['commit']
   size: number
   #written: number
-  #queue: Uint8Array[] = []
-  #queuedBytes = 0
-  #writing: Promise<void> = Promise.resolve()
+  #synced: number
+  /** Being filled, up to `#filled`. */
+  #buffer: Buffer | undefined
+  #filled = 0
+  readonly #full: Buffer[] = []
+  readonly #free: Buffer[] = []
+  #writing: Promise<void> | undefined
+  #syncing: Promise<void> | undefined
 
   constructor({ path, handle, hash, size, commit }: FileWriterInit) {
     this.#path = path
@@ -155,17 +182,23 @@ class FileWriter implements BlobWriter {
     this.#commit = commit
     this.size = size
     this.#written = size
+    this.#synced = size
   }
 
+  /** Copies: what comes from the network is small and dies young then, and what is written is written at once. */
   async write(bytes: Uint8Array): Promise<void> {
     this.#hash.update(bytes)
     this.size += bytes.length
-    this.#queue.push(bytes)
-    this.#queuedBytes += bytes.length
-    if (this.#queuedBytes < WRITE_BYTES) return
-    // One write under way while the next is collected
-    await this.#writing
-    this.#flush()
+    for (let at = 0; at < bytes.length; ) {
+      this.#buffer ??= this.#free.pop() ?? Buffer.allocUnsafe(WRITE_BYTES)
+      const part = bytes.subarray(at, at + WRITE_BYTES - this.#filled)
+      this.#buffer.set(part, this.#filled)
+      this.#filled += part.length
+      at += part.length
+      if (this.#filled < WRITE_BYTES) continue
+      this.#push(this.#buffer)
+      if (this.#full.length >= WRITE_BUFFERS) await this.#writing
+    }
   }
 
   digest(): string {
@@ -188,39 +221,49 @@ class FileWriter implements BlobWriter {
   }
 
   async discard(): Promise<void> {
-    await this.#writing.catch(() => {})
+    await Promise.allSettled([this.#writing, this.#syncing])
     // Closed already when it became a blob, and that could not be noted
     await this.#handle.close().catch(() => {})
     await rm(this.#path, { force: true })
   }
 
   async #finish(): Promise<void> {
+    if (this.#buffer !== undefined) this.#push(this.#buffer.subarray(0, this.#filled))
     await this.#writing
-    this.#flush()
-    await this.#writing
+    await this.#syncing
   }
 
-  #flush(): void {
-    const chunks = this.#queue
-    if (chunks.length === 0) return
-    const at = this.#written
-    this.#queue = []
-    this.#written += this.#queuedBytes
-    this.#queuedBytes = 0
-    this.#writing = writeAll(this.#handle, chunks, at)
+  #push(buffer: Buffer): void {
+    this.#full.push(buffer)
+    this.#buffer = undefined
+    this.#filled = 0
+    if (this.#writing !== undefined) return
+    this.#writing = this.#writeFull()
     // Told to the next one who waits for it
     this.#writing.catch(() => {})
   }
-}
 
-async function writeAll(handle: FileHandle, chunks: readonly Uint8Array[], position: number): Promise<void> {
-  const total = chunks.reduce((bytes, { length }) => bytes + length, 0)
-  const { bytesWritten } = await handle.writev(chunks, position)
-  if (bytesWritten === total) return
-  // A disk that is nearly full takes a part, and says why with the next one
-  const rest = Buffer.concat(chunks).subarray(bytesWritten)
-  for (let done = 0; done < rest.length; ) {
-    done += (await handle.write(rest, done, rest.length - done, position + bytesWritten + done)).bytesWritten
+  async #writeFull(): Promise<void> {
+    for (let buffer = this.#full[0]; buffer !== undefined; buffer = this.#full[0]) {
+      for (let at = 0; at < buffer.length; ) {
+        const { bytesWritten } = await this.#handle.write(buffer, at, buffer.length - at, this.#written)
+        at += bytesWritten
+        this.#written += bytesWritten
+      }
+      this.#full.shift()
+      this.#free.push(buffer)
+      if (this.#written - this.#synced >= SYNC_EVERY_BYTES) this.#syncNow()
+    }
+    this.#writing = undefined
+  }
+
+  #syncNow(): void {
+    if (this.#syncing !== undefined) return
+    this.#synced = this.#written
+    this.#syncing = this.#handle.datasync().then(() => {
+      this.#syncing = undefined
+    })
+    this.#syncing.catch(() => {})
   }
 }
 

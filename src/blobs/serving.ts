@@ -3,7 +3,7 @@ import type { Session } from '../auth/index.ts'
 import { MeshError } from '../errors.ts'
 import type { Reservation } from '../policy/index.ts'
 import { ByteStream, parseJson } from '../wire/index.ts'
-import { MAX_BLOB_FRAME_BYTES, MAX_TRANSFERS_PER_PEER } from './constants.ts'
+import { MAX_BLOB_FRAME_BYTES, MAX_TRANSFERS_PER_PEER, READ_BUFFERS } from './constants.ts'
 import type { BlobFiles } from './files.ts'
 import type { BlobsComponents } from './index.ts'
 import { type BlobRequest, blobRequest } from './messages.ts'
@@ -46,7 +46,7 @@ export function createServing(init: ServingInit): (stream: Stream, connection: C
       const size = sizeOf(store, sha256)
       if (size === undefined) throw new MeshError('NOT_FOUND', 'this node has no such blob')
       if (offset > size) throw new MeshError('INVALID_ARGUMENT', `the blob has ${size} bytes`)
-      for await (const piece of files.read(sha256, offset, { signal })) {
+      for await (const piece of files.read(sha256, offset, { signal, buffers: READ_BUFFERS })) {
         // Not before the first is read: its file may be gone
         if (!bytes.hasSent) bytes.sendFrame({ size })
         await bytes.send(piece, { signal })

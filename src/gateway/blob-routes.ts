@@ -1,4 +1,7 @@
 import { z } from 'zod'
+import type { BlobInfo } from '../blobs/index.ts'
+import { MeshError } from '../errors.ts'
+import type { Node } from '../index.ts'
 import { type App, body, type Scope } from './http.ts'
 import { parse } from './messages.ts'
 
@@ -30,7 +33,7 @@ export function routeBlobs(app: App, { node, signalOf }: Scope): void {
     const sha256 = context.req.param('sha256')
     if (from !== undefined) await node.blobs.fetch(peerOf(from), sha256, { signal: signalOf(context) })
     if (path !== undefined) await node.blobs.save(sha256, path)
-    return context.json(node.blobs.get(sha256) ?? null)
+    return context.json(known(node, sha256))
   })
   app.post('/v1/blobs/:sha256/readers', async (context) => {
     const { peer } = parse(readerBody, await body(context))
@@ -48,4 +51,11 @@ export function routeBlobs(app: App, { node, signalOf }: Scope): void {
     await node.blobs.drop(sha256)
     return context.json({ removed: sha256 })
   })
+}
+
+function known(node: Node, sha256: string): BlobInfo {
+  const blob = node.blobs.get(sha256)
+  if (blob === undefined)
+    throw new MeshError('NOT_FOUND', 'this node has no such blob', { hint: 'say who has it: --from PEER' })
+  return blob
 }

@@ -63,7 +63,7 @@ export class ByteStream {
     }
   }
 
-  /** Sends bytes; resolves when there is room for more. They must not be changed afterwards. @throws {MeshError} CONNECTION_LOST, TIMEOUT, CANCELLED */
+  /** Sends bytes; resolves when there is room for more. They must not be changed before a few MiB more were sent. @throws {MeshError} CONNECTION_LOST, TIMEOUT, CANCELLED */
   async send(bytes: Uint8Array, { signal }: { signal: AbortSignal }): Promise<void> {
     for (let at = 0; at < bytes.length; at += MAX_BATCH_BYTES) {
       if (this.#send(bytes.subarray(at, at + MAX_BATCH_BYTES))) continue
