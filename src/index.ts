@@ -10,7 +10,16 @@
  * const answer = await node.call('@clock', 'now')
  */
 export type { AgentInit, AgentPatch, Agents, FunctionCapability, Handler, LocalAgent, RegisterInit } from './agents.ts'
-export type { Binding, Caller, Credential, CredentialMethod, TrustLevel } from './auth/index.ts'
+export type {
+  Binding,
+  Caller,
+  Credential,
+  CredentialMethod,
+  EdgeClaim,
+  PeerCertificate,
+  Session,
+  TrustLevel
+} from './auth/index.ts'
 export type { Change, FindOptions, FindResults, FindSource, FindSummary, Found } from './discovery/index.ts'
 export type {
   AgentConnection,
@@ -21,7 +30,15 @@ export type {
   InvokeContext,
   Visitor
 } from './drivers/index.ts'
-export type { EdgeSettings, Edges } from './edges/index.ts'
+export type {
+  AnswerKey,
+  Answers,
+  EdgeInvocation,
+  EdgeProtocol,
+  EdgeSettings,
+  Edges,
+  KeptAnswer
+} from './edges/index.ts'
 export { ERROR_CODES, type ErrorBody, type ErrorCode, MeshError, type MeshErrorOptions } from './errors.ts'
 export type { MeshEventName, MeshEvents, MeshListener } from './events.ts'
 export type { Health, HealthReport, HealthState, StatusInfo } from './health/index.ts'
@@ -80,5 +97,6 @@ export type {
   RecordRef,
   SignedRecord
 } from './registry/messages.ts'
+export type { RequestOptions } from './rpc/index.ts'
 export type { Pin, Pins } from './tools/index.ts'
 export type { EvidenceKind, PeerTrust, Standing, Trust, TrustReport } from './trust/index.ts'

@@ -7,7 +7,7 @@ import type { AuthComponents, Caller, Credential, EdgeClaim, Holder, Session, Ve
 import { refused } from './refusals.ts'
 
 /** Makes a caller of what is proven; session.ts has the one of connections. */
-export type MakeCaller = (peer: string, standing: ReturnType<AuthComponents['standingOf']>, all: All) => Caller
+type MakeCaller = (peer: string, standing: ReturnType<AuthComponents['standingOf']>, all: All) => Caller
 
 type All = readonly Credential[]
 

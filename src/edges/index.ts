@@ -14,6 +14,9 @@ import type { Pairing } from '../pairing/index.ts'
 import type { Policy } from '../policy/index.ts'
 import type { Protocol, RequestOptions, Rpc } from '../rpc/index.ts'
 import type { Store } from '../store/index.ts'
+import type { Answers } from './answers.ts'
+
+export type { AnswerKey, Answers, KeptAnswer } from './answers.ts'
 
 export type { AnswerKey, Answers, KeptAnswer } from './answers.ts'
 

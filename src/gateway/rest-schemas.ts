@@ -20,7 +20,7 @@ export const problemSchema = z.looseObject({
   data: z.unknown().optional()
 })
 
-export const signedRecord = z.looseObject({ jws: z.string(), record: agentRecord })
+const signedRecord = z.looseObject({ jws: z.string(), record: agentRecord })
 
 /** An agent: what everybody may know of it, and what only who manages it sees. */
 export const agent = z.looseObject({

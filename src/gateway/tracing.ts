@@ -1,8 +1,7 @@
 import type { IncomingMessage } from 'node:http'
-import { type Context, ROOT_CONTEXT, SpanKind, SpanStatusCode, trace } from '@opentelemetry/api'
+import { type Attributes, type Context, ROOT_CONTEXT, SpanKind, SpanStatusCode, trace } from '@opentelemetry/api'
 import { OTLPTraceExporter } from '@opentelemetry/exporter-trace-otlp-http'
-import { resourceFromAttributes } from '@opentelemetry/resources'
-import { BatchSpanProcessor, TracerProvider } from '@opentelemetry/sdk-trace'
+import { BatchSpanProcessor, TracerProvider, type TracerProviderOptions } from '@opentelemetry/sdk-trace'
 import { VERSION } from '../version.ts'
 import type { Operation } from './rest-operation.ts'
 
@@ -31,7 +30,7 @@ const MAX_QUEUED_SPANS = 2_048
 export function createTracing({ url, peerId, name }: TracingInit): Tracing {
   const exporter = new OTLPTraceExporter({ url, timeoutMillis: EXPORT_TIMEOUT_MS })
   const provider = new TracerProvider({
-    resource: resourceFromAttributes({
+    resource: resourceOf({
       'service.name': 'pryx-mesh',
       'service.version': VERSION,
       'service.instance.id': peerId,
@@ -55,6 +54,18 @@ export function createTracing({ url, peerId, name }: TracingInit): Tracing {
     },
     stop: () => provider.shutdown()
   }
+}
+
+type Resource = NonNullable<TracerProviderOptions['resource']>
+
+/** What is the same for all spans. */
+function resourceOf(attributes: Attributes): Resource {
+  const resource: Resource = {
+    attributes,
+    getRawAttributes: () => Object.entries(attributes),
+    merge: (other) => (other === null ? resource : resourceOf({ ...attributes, ...other.attributes }))
+  }
+  return resource
 }
 
 /** https://www.w3.org/TR/trace-context/#traceparent-header; what is none is as good as absent. */
