@@ -17,11 +17,6 @@ import type { Store } from '../store/index.ts'
 import type { Answers } from './answers.ts'
 
 export type { AnswerKey, Answers, KeptAnswer } from './answers.ts'
-
-export type { AnswerKey, Answers, KeptAnswer } from './answers.ts'
-
-import type { Answers } from './answers.ts'
-
 export { answersMigrations } from './answers.ts'
 export * from './constants.ts'
 export { createEdges } from './edges.ts'

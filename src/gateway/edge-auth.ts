@@ -26,7 +26,7 @@ import { checkDpop } from './edge-dpop.ts'
 import { type Hosts, isLoopback } from './edge-hosts.ts'
 import type { Replays } from './edge-replays.ts'
 
-export interface AuthenticateOptions {
+interface AuthenticateOptions {
   /** All of it, where a signature is to cover it; absent: there is none. */
   readonly body?: Uint8Array
   readonly signal?: AbortSignal

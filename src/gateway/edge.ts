@@ -50,7 +50,7 @@ export interface EdgeInit {
   readonly now?: () => number
 }
 
-export interface EdgeTls {
+interface EdgeTls {
   /** PEM. */
   readonly certFile: string
   readonly keyFile: string
