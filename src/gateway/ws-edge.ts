@@ -7,6 +7,7 @@
  * Spec: protocols/ws/1.0.0/README.md
  */
 import { createHash, randomBytes } from 'node:crypto'
+import type { IncomingMessage } from 'node:http'
 import type { TLSSocket } from 'node:tls'
 import { WebSocketServer } from 'ws'
 import { certificateOf, type Session } from '../auth/index.ts'
@@ -87,7 +88,8 @@ class WsEdge {
     const { request, socket, head, closing } = upgrade
     const protocols = request.headers['sec-websocket-protocol']?.split(',').map((name) => name.trim()) ?? []
     if (protocols.length > 0 && !protocols.includes(WS_PROTOCOL)) return refuseUpgrade(socket, 400)
-    if (closing.aborted || !this.#hasRoom()) return refuseUpgrade(socket, 503, { 'retry-after': '5' })
+    if (closing.aborted || !this.#hasRoom(bringsCredentials(request)))
+      return refuseUpgrade(socket, 503, { 'retry-after': '5' })
     this.#arriving += 1
     try {
       const known = await sessionOf(upgrade)
@@ -105,12 +107,11 @@ class WsEdge {
     }
   }
 
-  #hasRoom(): boolean {
+  /** Those who wait without a word don't keep out those who say who they are. */
+  #hasRoom(isKnown: boolean): boolean {
     const { maxConnections, maxWaiting } = this.#limits
-    if (this.#connections.size + this.#arriving >= maxConnections) return false
-    let waiting = this.#arriving
-    for (const { isWaiting } of this.#connections) if (isWaiting) waiting += 1
-    return waiting < maxWaiting
+    if (this.#connections.size + this.#arriving >= maxConnections || this.#arriving >= maxWaiting) return false
+    return isKnown || [...this.#connections].filter(({ isWaiting }) => isWaiting).length < maxWaiting
   }
 
   /** From the first connection on. */
@@ -217,9 +218,7 @@ class WsEdge {
 
 /** Who the request to upgrade is from; undefined when it brings no credentials, and a frame must. */
 async function sessionOf({ request, auth, closing }: Upgrade): Promise<Session | undefined> {
-  const { headers } = request
-  const isSaid = ['authorization', 'x-api-key', 'signature-input'].some((name) => headers[name] !== undefined)
-  if (isSaid) return auth.authenticate(request, { signal: closing })
+  if (bringsCredentials(request)) return auth.authenticate(request, { signal: closing })
   // Of other sockets than those of TLS it has none.
   if (!('getPeerX509Certificate' in request.socket) || certificateOf(request.socket as TLSSocket) === undefined)
     return undefined
@@ -230,6 +229,10 @@ async function sessionOf({ request, auth, closing }: Upgrade): Promise<Session |
     if (err instanceof MeshError && err.code === 'UNAUTHENTICATED') return undefined
     throw err
   }
+}
+
+function bringsCredentials({ headers }: IncomingMessage): boolean {
+  return ['authorization', 'x-api-key', 'signature-input'].some((name) => headers[name] !== undefined)
 }
 
 function digestOf(token: string): string {

@@ -158,10 +158,12 @@ it('pings its clients, and lets go of those who do not answer', async () => {
 })
 
 it('has room for so many connections, and for fewer that have not said who they are', async () => {
-  const { url, ownerToken } = await startEdge({ limits: { maxConnections: 3, maxWaiting: 2 } })
+  const { url, ownerToken } = await startEdge({ limits: { maxConnections: 4, maxWaiting: 2 } })
   const waiting = [new Client({ url }), new Client({ url })]
   await Promise.all(waiting.map(({ socket }) => once(socket, 'open')))
   expect(await refusal({ url })).toBe(503)
+  // Who says who it is isn't kept out by those who wait
+  await connect({ url, token: ownerToken })
   waiting[0]?.send({ type: 'auth', method: 'local', token: ownerToken })
   await waiting[0]?.take('welcome')
   await connect({ url, token: ownerToken })

@@ -1,7 +1,11 @@
+import { writeFile } from 'node:fs/promises'
+import { join } from 'node:path'
 import { expect, it } from 'vitest'
 import type { Node } from '../../src/index.ts'
+import { makeCertificate } from '../auth/certificates.ts'
 import { addressOf, nextEvent, startNode } from '../nodes.ts'
 import { tempFolder } from '../temp.ts'
+import { makeKey, signed } from './edge-clients.ts'
 import { Client, connect, type EdgeKit, refusal, register, startEdge } from './ws-kit.ts'
 
 /** A key whose bearer is a caller by the scope of its name. */
@@ -126,6 +130,39 @@ it('ends with the credentials: a revoked key closes the connection, and its agen
   expect(await client.closed).toBe(3000)
   await down
   expect(node.agents.get('worker')?.state).toBe('down')
+})
+
+it('knows a peer by its signature of the request, and ends with it when it is blocked', async () => {
+  const { node, url } = await startEdge({ limits: { sweepMs: 20 } })
+  const { privateKey, did, peer } = makeKey()
+  await node.policy.put([{ id: 'one', effect: 'allow', who: peer, act: 'agent.register', res: 'agent:worker' }])
+  const { init } = signed({ url: url.replace('ws', 'http'), key: privateKey, keyId: did })
+  const headers = init.headers as Record<string, string>
+  const { client } = await register({ url, headers }, 'worker')
+  expect(await refusal({ url, headers }), 'the same signature again').toBe(401)
+  const down = nextEvent(node, 'agent:down')
+  await node.trust.set(peer, { level: 'blocked' })
+  expect(await client.closed).toBe(3000)
+  expect(await down).toMatchObject({ agent: `${node.id}/worker` })
+})
+
+it("knows a client over TLS by its certificate, or by a frame when the certificate is nobody's", async () => {
+  const folder = await tempFolder()
+  const own = await makeCertificate({ subject: 'CN=127.0.0.1' })
+  const [certFile, keyFile] = [join(folder, 'cert.pem'), join(folder, 'key.pem')]
+  await Promise.all([writeFile(certFile, own.cert), writeFile(keyFile, own.key)])
+  const pinned = await makeCertificate()
+  const auth = { mtls: { pins: [{ spki: pinned.spki, name: 'ci' }] } }
+  const { url, ownerToken } = await startEdge({ node: { auth }, tls: { certFile, keyFile } })
+  expect(url).toMatch(/^wss:/)
+  const byCertificate = new Client({ url, tls: { rejectUnauthorized: false, cert: pinned.cert, key: pinned.key } })
+  expect(await byCertificate.take('welcome')).toMatchObject({ caller: { peer: 'mtls:ci' } })
+  const { cert, key } = await makeCertificate()
+  for (const tls of [{ cert, key }, {}]) {
+    const byFrame = new Client({ url, tls: { ...tls, rejectUnauthorized: false } })
+    byFrame.socket.once('open', () => byFrame.send({ type: 'auth', method: 'local', token: ownerToken }))
+    expect(await byFrame.take('welcome')).toMatchObject({ caller: { trust: 'owner' } })
+  }
 })
 
 it('lets nobody register whom policy does not let', async () => {

@@ -1,7 +1,7 @@
 import { once } from 'node:events'
 import { onTestFinished } from 'vitest'
-import { WebSocket } from 'ws'
-import { openEdge } from '../../src/gateway/edge.ts'
+import { type ClientOptions, WebSocket } from 'ws'
+import { type EdgeTls, openEdge } from '../../src/gateway/edge.ts'
 import type { WsLimits } from '../../src/gateway/ws-constants.ts'
 import { createWsEdge, WS_PATH } from '../../src/gateway/ws-edge.ts'
 import type { Node, NodeInit } from '../../src/index.ts'
@@ -19,12 +19,19 @@ export interface EdgeKitInit {
   readonly node?: NodeInit
   readonly limits?: Partial<WsLimits>
   readonly origins?: readonly string[]
+  readonly tls?: EdgeTls
   /** Monotonic milliseconds. */
   readonly now?: () => number
 }
 
 /** A node with an HTTP edge on loopback. */
-export async function startEdge({ node: init = {}, limits, origins = [], now }: EdgeKitInit = {}): Promise<EdgeKit> {
+export async function startEdge({
+  node: init = {},
+  limits,
+  origins = [],
+  now,
+  tls
+}: EdgeKitInit = {}): Promise<EdgeKit> {
   const node = await startNode(init)
   const defects: unknown[] = []
   const handler = createWsEdge({
@@ -32,7 +39,13 @@ export async function startEdge({ node: init = {}, limits, origins = [], now }: 
     ...(now && { now }),
     onDefect: (cause) => defects.push(cause)
   })
-  const edge = await openEdge({ node, listen: '127.0.0.1:0', origins, upgrades: { [WS_PATH]: handler } })
+  const edge = await openEdge({
+    node,
+    listen: '127.0.0.1:0',
+    origins,
+    upgrades: { [WS_PATH]: handler },
+    ...(tls && { tls })
+  })
   let closing: Promise<void> | undefined
   const close = (): Promise<void> => {
     closing ??= edge.close()
@@ -60,6 +73,8 @@ export interface ClientInit {
   readonly headers?: Readonly<Record<string, string>>
   /** Subprotocol. */
   readonly protocol?: string
+  /** Client certificate and the like. */
+  readonly tls?: ClientOptions
 }
 
 /** A client that remembers what it sees. */
@@ -71,8 +86,9 @@ export class Client {
   #waiting: (() => void)[] = []
   readonly closed: Promise<number>
 
-  constructor({ url, token, headers = {}, protocol = 'pryx-mesh.v1' }: ClientInit) {
+  constructor({ url, token, headers = {}, protocol = 'pryx-mesh.v1', tls = {} }: ClientInit) {
     this.socket = new WebSocket(url, protocol, {
+      ...tls,
       headers: { ...headers, ...(token === undefined ? {} : { authorization: `Bearer ${token}` }) },
       perMessageDeflate: false
     })
