@@ -50,7 +50,7 @@ export interface EdgeInit {
   readonly now?: () => number
 }
 
-interface EdgeTls {
+export interface EdgeTls {
   /** PEM. */
   readonly certFile: string
   readonly keyFile: string

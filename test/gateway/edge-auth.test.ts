@@ -1,6 +1,6 @@
 import { execFile } from 'node:child_process'
 import { createHash, createSecretKey, generateKeyPairSync } from 'node:crypto'
-import { writeFile } from 'node:fs/promises'
+import { readFile, stat, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { promisify } from 'node:util'
 import { calculateJwkThumbprint, exportJWK } from 'jose'
@@ -33,8 +33,9 @@ describe('the owner', () => {
     await first.node.stop()
     const again = await startEdge({ home })
     expect(again.token).toBe(first.token)
-    const { stdout } = await promisify(execFile)('stat', ['-c', '%a', join(home, 'http.token')])
-    expect(stdout.trim()).toBe('600')
+    const path = join(home, 'http.token')
+    expect((await readFile(path, 'utf8')).trim()).toBe(again.token)
+    expect((await stat(path)).mode & 0o777).toBe(0o600)
   })
 
   it('is nobody with another token', async () => {

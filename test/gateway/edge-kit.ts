@@ -1,10 +1,7 @@
-import { readFile } from 'node:fs/promises'
-import { join } from 'node:path'
 import { onTestFinished } from 'vitest'
 import { type Edge, type EdgeInit, openEdge } from '../../src/gateway/index.ts'
 import type { Node, NodeInit } from '../../src/index.ts'
 import { startNode } from '../nodes.ts'
-import { tempFolder } from '../temp.ts'
 
 export interface EdgeKit {
   readonly node: Node
@@ -45,13 +42,12 @@ export const CALCULATOR = {
 
 /** A node with an agent and an open HTTP edge on loopback. */
 export async function startEdge(init: NodeInit = {}, edgeInit: Partial<Omit<EdgeInit, 'node'>> = {}): Promise<EdgeKit> {
-  const home = init.home ?? (await tempFolder())
-  const node = await startNode({ home, ...init })
+  const node = await startNode(init)
   await node.agents.add(CALCULATOR)
   const edge = await openEdge({ node, listen: '127.0.0.1:0', ...edgeInit })
   onTestFinished(() => edge.close())
   await node.edges.ownerToken()
-  const token = (await readFile(join(home, 'http.token'), 'utf8')).trim()
+  const token = await node.edges.ownerToken()
   return {
     node,
     edge,

@@ -3,6 +3,7 @@ import { Ajv2020 } from 'ajv/dist/2020.js'
 import { describe, expect, it } from 'vitest'
 import { OPERATIONS } from '../../src/gateway/rest.ts'
 import { addressOf, nextEvent, startNode } from '../nodes.ts'
+import { tempFolder } from '../temp.ts'
 import { CALCULATOR, type EdgeKit, problemOf, startEdge } from './edge-kit.ts'
 
 interface Document {
@@ -360,7 +361,8 @@ describe('a request with an idempotency key', () => {
   const add = (name: string) => ({ name, driver: 'module', config: { file: MODULE } })
 
   it('is done once, and answered alike each time, after a restart too', async () => {
-    const first = await startEdge()
+    const home = await tempFolder()
+    const first = await startEdge({ home })
     const { node } = first
     const key = { 'idempotency-key': 'one' }
     const made = await first.owner('POST', '/v1/agents', add('clock'), key)
@@ -373,7 +375,7 @@ describe('a request with an idempotency key', () => {
     expect(await repeated.text()).toBe(text)
     await first.edge.close()
     await node.stop()
-    const again = await startEdge({ ...(node.home !== undefined && { home: node.home }) })
+    const again = await startEdge({ home })
     const late = await again.owner('POST', '/v1/agents', add('clock'), key)
     expect({ status: late.status, text: await late.text() }).toEqual({ status: 201, text })
   })
