@@ -18,6 +18,7 @@ const { createWsEdge, openEdge, WS_PATH } = await built<typeof gateway>('gateway
 const node = await createNode({ home: process.argv[2] ?? '', listen: ['/ip4/127.0.0.1/tcp/0'], lan: false })
 await node.start()
 const edge = await openEdge({ node, listen: '127.0.0.1:0', upgrades: { [WS_PATH]: createWsEdge() } })
+process.on('disconnect', () => process.exit())
 process.on('message', () => {
   void weigh().then((megabytes) => process.send?.(megabytes))
 })

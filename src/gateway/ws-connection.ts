@@ -28,7 +28,9 @@ const GOODBYES: ReadonlySet<number> = new Set([1000, 1005])
 /** One WebSocket: who it is, its frames, its liveness. */
 export class Connection {
   readonly socket: WebSocket
-  readonly #upgrade: Upgrade
+  readonly #node: string
+  /** Until it is known who it is: credentials are kept no longer than that. */
+  #upgrade: Upgrade | undefined
   readonly #edge: Surroundings
   readonly #impatience: NodeJS.Timeout | undefined
   #session: WsSession | undefined
@@ -41,6 +43,7 @@ export class Connection {
 
   constructor(socket: WebSocket, upgrade: Upgrade, edge: Surroundings, known: Session | undefined) {
     this.socket = socket
+    this.#node = upgrade.node.id
     this.#upgrade = upgrade
     this.#edge = edge
     this.#lastSeen = edge.now()
@@ -155,7 +158,10 @@ export class Connection {
     const { success, data } = authFrame.safeParse(value)
     if (!success) throw new MeshError('INVALID_MESSAGE', 'credentials come first: {"type":"auth","method":…}')
     const { type: _type, ...presented } = data
+    // It is read once: whatever comes while it is looked at is early.
+    if (this.#upgrade === undefined) return
     const { auth, request, closing } = this.#upgrade
+    this.#upgrade = undefined
     clearTimeout(this.#impatience)
     this.socket.pause()
     this.#early = []
@@ -176,11 +182,12 @@ export class Connection {
   }
 
   #open(known: Session): void {
+    this.#upgrade = undefined
     const { peer, trust } = known.caller
     this.#session = this.#edge.open(known, this)
     this.#tell({
       type: 'welcome',
-      node: this.#upgrade.node.id,
+      node: this.#node,
       caller: { peer, trust },
       resumeMs: this.#edge.limits.resumeMs
     })

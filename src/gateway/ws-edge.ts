@@ -12,6 +12,7 @@ import type { TLSSocket } from 'node:tls'
 import { WebSocketServer } from 'ws'
 import { certificateOf, type Session } from '../auth/index.ts'
 import { MeshError } from '../errors.ts'
+import type { Node } from '../index.ts'
 import { refuseUpgrade, type Upgrade, type UpgradeHandler } from './edge.ts'
 import { HTTP_STATUS } from './errors.ts'
 import { Connection, type Surroundings } from './ws-connection.ts'
@@ -96,7 +97,7 @@ class WsEdge {
       if (closing.aborted) return refuseUpgrade(socket, 503)
       this.#begin(closing)
       this.#server.handleUpgrade(request, socket, head, (opened) => {
-        this.#connections.add(new Connection(opened, upgrade, this.#surroundings(upgrade), known))
+        this.#connections.add(new Connection(opened, upgrade, this.#surroundings(upgrade.node), known))
       })
     } catch (err) {
       const { code, cause } = MeshError.from(err)
@@ -130,19 +131,19 @@ class WsEdge {
     for (const connection of this.#connections) connection.close(WS_CLOSE.GOING_AWAY, 'the node is stopping')
   }
 
-  #surroundings(upgrade: Upgrade): Surroundings {
+  #surroundings(node: Node): Surroundings {
     return {
       limits: this.#limits,
       now: this.#now,
       onDefect: this.#onDefect,
-      open: (session, connection) => this.#open(upgrade, session, connection),
+      open: (session, connection) => this.#open(node, session, connection),
       resume: (frame, fresh, connection) => this.#resume(frame, fresh, connection),
       lost: (session) => this.#lost(session),
       closed: (connection) => this.#connections.delete(connection)
     }
   }
 
-  #open({ node }: Upgrade, session: Session, connection: Connection): WsSession {
+  #open(node: Node, session: Session, connection: Connection): WsSession {
     /** Changes when the session is resumed. */
     const current = (): Connection => this.#tokens.get(opened)?.connection ?? connection
     const link = new Link({

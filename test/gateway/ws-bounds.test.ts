@@ -174,6 +174,19 @@ it('has room for so many connections, and for fewer that have not said who they 
   expect(last.socket.readyState).toBe(last.socket.OPEN)
 })
 
+it('tells its clients when the node stops, those without credentials too', async () => {
+  const { node, url, ownerToken, close } = await startEdge()
+  const { client } = await register({ url, token: ownerToken }, 'worker')
+  const waiting = new Client({ url })
+  await once(waiting.socket, 'open')
+  const called = failureOf(node.call(`${node.id}/worker`, 'echo', {}))
+  await client.take('call')
+  await close()
+  expect([await client.closed, await waiting.closed]).toEqual([1001, 1001])
+  expect(await called).toMatchObject({ code: 'CONNECTION_LOST' })
+  expect(node.agents.get('worker')?.state).toBe('down')
+})
+
 it('survives what is no WebSocket at all', async () => {
   const { url, ownerToken } = await startEdge()
   const { port } = new URL(url)
