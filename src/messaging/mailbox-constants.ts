@@ -70,3 +70,5 @@ export const MAX_COLLECT_PASSES = 4
 
 export const MAILBOX_TICK_MS = 1_000
 export const MAILBOX_SWEEP_MS = 60_000
+/** A peer says where it listens soon after it has joined. */
+export const MAILBOX_SETTLE_MS = 5_000

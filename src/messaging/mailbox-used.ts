@@ -27,7 +27,7 @@ export interface UsedMailbox {
 export interface UsedComponents {
   readonly store: Store
   readonly rpc: Pick<Rpc, 'request'>
-  readonly network: Pick<Network, 'addressesOf'>
+  readonly network: Pick<Network, 'addressesOf' | 'peers'>
   readonly clock: () => number
   readonly statements: Statements
   readonly key: SealingKey
@@ -59,16 +59,13 @@ export class Used {
 
   /** @throws {MeshError} FORBIDDEN when the peer keeps none for this node, LIMIT_EXCEEDED, UNREACHABLE */
   async add(peer: string, options: { readonly signal?: AbortSignal }): Promise<UsedMailbox> {
-    const { store, network, clock } = this.#components
+    const { store, clock } = this.#components
     const others = this.#rows().filter((each) => each.peer !== peer)
     if (others.length >= MAX_MAILBOXES)
       throw new MeshError('LIMIT_EXCEEDED', `a node has at most ${MAX_MAILBOXES} mailboxes`, {
         hint: 'take one away: pryx-mesh mailbox drop PEER'
       })
-    const addresses = network
-      .addressesOf(peer)
-      .filter(({ length }) => length <= MAX_ADDRESS_LENGTH)
-      .slice(0, MAX_MAILBOX_ADDRESSES)
+    const addresses = this.#addressesOf(peer)
     const stated = await this.#state([...others, { peer, addresses }])
     try {
       const maxBytes = await this.#register(peer, stated, options)
@@ -120,6 +117,22 @@ export class Used {
     }
   }
 
+  /** States anew where connected mailboxes are, when that has changed. */
+  async follow(): Promise<void> {
+    const moved = this.#rows().filter(({ peer, addresses }) => {
+      return this.#addressesOf(peer).some((address) => !addresses.includes(address))
+    })
+    if (moved.length === 0) return
+    await this.#components.store.write(
+      moved.map(({ peer }) => ({
+        sql: 'UPDATE mailbox_used SET addresses = ? WHERE peer = ?',
+        params: [JSON.stringify(this.#addressesOf(peer)), peer]
+      }))
+    )
+    await this.#state(this.#rows())
+    await this.#tellAll()
+  }
+
   /** Tells a mailbox the newest statement if it hasn't heard it; one that can't be told is told when it joins. */
   async tell(peer: string): Promise<void> {
     const { store, statements, self } = this.#components
@@ -142,6 +155,16 @@ export class Used {
       .catch(() => {
         // Then it is told once more
       })
+  }
+
+  /** What the peer says of itself; until it has said so, where this node has dialled it. None when it isn't connected. */
+  #addressesOf(peer: string): string[] {
+    const { network } = this.#components
+    const said = network.addressesOf(peer)
+    const dialled = network.peers().filter((each) => each.peer === peer && each.direction === 'outbound')
+    return (said.length > 0 ? said : dialled.map(({ address }) => address.replace(/\/p2p\/[^/]+$/, '')))
+      .filter(({ length }) => length <= MAX_ADDRESS_LENGTH)
+      .slice(0, MAX_MAILBOX_ADDRESSES)
   }
 
   async #tellAll(): Promise<void> {

@@ -161,6 +161,7 @@ class MailboxRoom implements Mailboxes {
     // Kept connected from now on, for what is deposited to be collected
     if (!network.isConnected(peer)) await network.connect(peer, options)
     const used = await this.#used.add(peer, options)
+    this.#sweepAt = Math.min(this.#sweepAt, this.#clock() + limits.MAILBOX_SETTLE_MS)
     this.#collecting.collect(peer)
     return used
   }
@@ -290,6 +291,8 @@ class MailboxRoom implements Mailboxes {
   #joined(peer: string): void {
     this.#asked.delete(peer)
     if (!this.#used.has(peer)) return void this.#used.tell(peer)
+    // It will have said where it is by then
+    this.#sweepAt = Math.min(this.#sweepAt, this.#clock() + limits.MAILBOX_SETTLE_MS)
     void this.#used.tell(peer).then(() => this.#collecting.collect(peer))
   }
 
@@ -317,6 +320,9 @@ class MailboxRoom implements Mailboxes {
       // The disk refuses; it is tried again in a minute
     })
     void this.#used.renew()
+    this.#used.follow().catch(() => {
+      // As above
+    })
   }
 }
 

@@ -16,11 +16,18 @@ export interface MailRoomInit {
   /** Where an earlier one was. */
   readonly folder?: string
   readonly clock?: () => number
+  /** Where others are. */
+  readonly addresses?: () => readonly string[]
 }
 
 /** A node that speaks `message` and `mailbox`, on disk, hurried. */
 export async function openMailRoom(mesh: Mesh, init: MailRoomInit = {}): Promise<MailRoom> {
-  const { identity = createIdentity(), folder = await tempFolder(), clock = Date.now } = init
+  const {
+    identity = createIdentity(),
+    folder = await tempFolder(),
+    clock = Date.now,
+    addresses = () => ['/ip4/127.0.0.1/tcp/4001']
+  } = init
   let mailboxes: Mailboxes | undefined
   const room = await openRoom(mesh, {
     identity,
@@ -44,14 +51,14 @@ export async function openMailRoom(mesh: Mesh, init: MailRoomInit = {}): Promise
       vault: await openVault({ path: join(folder, 'secrets.key') }),
       rpc: mesh.rpcOf(identity.id),
       network: {
-        addressesOf: () => ['/ip4/127.0.0.1/tcp/4001'],
+        addressesOf: addresses,
         connect: async (peer) => peer,
         isConnected: (peer) => mesh.isConnected(identity.id, peer),
         learn: async () => {},
         peers: () =>
           mesh.peers
             .filter((peer) => peer !== identity.id)
-            .map((peer) => ({ peer, address: '', direction: 'outbound', connectedAt: '' }))
+            .map((peer) => ({ peer, address: '', direction: 'inbound', connectedAt: '' }))
       },
       trust: { of: () => ({ level: 'known' }) },
       emit: events.emit,

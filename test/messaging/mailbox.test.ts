@@ -180,3 +180,26 @@ it('forgets a blocked peer: what it has left, and what was left for it', async (
   await mel.mailboxes.dropPeer(bob.id)
   expect(mel.mailboxes.list().served).toEqual([])
 })
+
+it('states anew where its mailbox is when that has moved, and before the statement expires', async () => {
+  const mesh = new Mesh()
+  let now = Date.now()
+  let addresses: string[] = []
+  const [bob, mel] = [
+    await openMailRoom(mesh, { clock: () => now, addresses: () => addresses }),
+    await openMailRoom(mesh, { clock: () => now })
+  ]
+  await appoint(mel, bob)
+  const known = () => {
+    const jws = String(mel.store.get('SELECT jws FROM mailbox_statement WHERE peer = ?', [bob.id])?.['jws'])
+    const { mailboxes, exp } = JSON.parse(Buffer.from(jws.split('.')[1] ?? '', 'base64url').toString())
+    return { addresses: mailboxes[0].addresses, exp }
+  }
+  expect(known().addresses).toEqual([])
+  addresses = ['/ip4/192.0.2.7/tcp/4001']
+  now += 60_000
+  await expect.poll(() => known().addresses).toEqual(addresses)
+  const { exp } = known()
+  now += 16 * 86_400_000
+  await expect.poll(() => known().exp).toBeGreaterThan(exp)
+})
