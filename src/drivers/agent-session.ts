@@ -339,8 +339,13 @@ export class AgentSession implements AgentConnection {
     if (this.#stalled.size === 0) this.#duplex.resume()
   }
 
+  /** @throws {MeshError} TOO_LARGE, of a call or message only */
   #send(frame: NodeFrame): void {
-    if (this.#lost === undefined) this.#duplex.send(JSON.stringify(frame))
+    if (this.#lost !== undefined) return
+    const text = JSON.stringify(frame)
+    if (text.length > limits.MAX_FRAME_BYTES / 3 && Buffer.byteLength(text) > limits.MAX_FRAME_BYTES)
+      throw new MeshError('TOO_LARGE', `what is for the agent has more than ${limits.MAX_FRAME_BYTES} bytes`)
+    this.#duplex.send(text)
   }
 
   /** The agent doesn't keep to the protocol: nothing it says from now on can be relied on. */

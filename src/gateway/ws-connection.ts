@@ -165,20 +165,17 @@ export class Connection {
     clearTimeout(this.#impatience)
     this.socket.pause()
     this.#early = []
-    auth.present(request, presented, { signal: closing }).then(
-      (session) => {
+    auth
+      .present(request, presented, { signal: closing })
+      .then((session) => {
         if (this.socket.readyState !== this.socket.OPEN) return
         this.#open(session)
         const early = this.#early ?? []
         this.#early = undefined
         for (const data of early) this.#read(data)
-        this.socket.resume()
-      },
-      (err: unknown) => {
-        this.socket.resume()
-        this.#unauthorized(MeshError.from(err))
-      }
-    )
+      })
+      .catch((err: unknown) => this.#unauthorized(MeshError.from(err)))
+      .finally(() => this.socket.resume())
   }
 
   #open(known: Session): void {

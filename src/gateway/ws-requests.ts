@@ -38,7 +38,7 @@ export class Requests {
     const { id } = frame
     if (this.#running.has(id)) throw new MeshError('INVALID_MESSAGE', 'the id of a request is in use')
     if (this.#running.size >= MAX_WS_PENDING) {
-      this.#send({ type: 'error', id, error: new MeshError('BUSY', 'too many requests are under way').toJSON() })
+      this.#fail(id, new MeshError('BUSY', 'too many requests are under way'))
       return
     }
     const credit = frame.type === 'invoke' ? (frame.credit ?? Number.POSITIVE_INFINITY) : Number.POSITIVE_INFINITY
@@ -76,9 +76,18 @@ export class Requests {
       else if (frame.type === 'send') await this.#answer(id, await this.#post(frame, running), running)
       else await this.#invoke(frame, running)
     } catch (err) {
-      const error = MeshError.from(err)
-      if (error.code === 'INTERNAL') this.#init.onDefect(error.cause)
+      this.#fail(id, MeshError.from(err))
+    }
+  }
+
+  #fail(id: string, error: MeshError): void {
+    if (error.code === 'INTERNAL') this.#init.onDefect(error.cause)
+    try {
       this.#send({ type: 'error', id, error: error.toJSON() })
+    } catch {
+      // What an agent says beside its failure may be too large, or no JSON.
+      const { code, message, retryable } = error
+      this.#send({ type: 'error', id, error: { code, message: message.slice(0, MAX_MESSAGE_LENGTH), retryable } })
     }
   }
 
@@ -163,6 +172,9 @@ export class Requests {
     this.#init.link.send(text)
   }
 }
+
+/** Of an error whose own text may be what is too much. */
+const MAX_MESSAGE_LENGTH = 4_096
 
 async function collect(items: AsyncIterable<unknown>): Promise<readonly unknown[]> {
   const all: unknown[] = []

@@ -1,9 +1,9 @@
 import { writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { expect, it } from 'vitest'
-import type { Node } from '../../src/index.ts'
+import { MeshError, type Node } from '../../src/index.ts'
 import { makeCertificate } from '../auth/certificates.ts'
-import { addressOf, nextEvent, startNode } from '../nodes.ts'
+import { addressOf, failureOf, nextEvent, startNode } from '../nodes.ts'
 import { tempFolder } from '../temp.ts'
 import { makeKey, signed } from './edge-clients.ts'
 import { Client, connect, type EdgeKit, refusal, register, startEdge } from './ws-kit.ts'
@@ -359,6 +359,33 @@ it('cancels what the client gives up, and everything when it leaves', async () =
   await expect.poll(() => ended).toEqual(['one'])
   client.socket.close()
   await expect.poll(() => ended).toEqual(['one', 'two'])
+})
+
+it.each([
+  { id: 'more than a frame may have', result: () => 'x'.repeat(1_100_000), code: 'TOO_LARGE' },
+  {
+    id: 'an error that says more than that',
+    result() {
+      throw new MeshError('AGENT_ERROR', 'too much', { data: 'x'.repeat(1_100_000) })
+    },
+    code: 'AGENT_ERROR'
+  }
+])('answers with an error for $id', async ({ result, code }) => {
+  const { node, url, ownerToken } = await startEdge()
+  await node.agents.add({ name: 'chatty', capabilities: [{ name: 'talk', handler: result }] })
+  const client = await connect({ url, token: ownerToken })
+  client.send({ type: 'invoke', id: '1', target: `${node.id}/chatty`, capability: 'talk' })
+  expect(await client.take('error')).toMatchObject({ id: '1', error: { code } })
+})
+
+it('calls no agent with more than a frame may have', async () => {
+  const { node, url, ownerToken } = await startEdge()
+  const { client } = await register({ url, token: ownerToken }, 'worker')
+  const large = failureOf(node.call(`${node.id}/worker`, 'echo', 'x'.repeat(1_100_000)))
+  expect(await large).toMatchObject({ code: 'TOO_LARGE' })
+  const called = node.call(`${node.id}/worker`, 'echo', {})
+  client.send({ type: 'result', id: (await client.take('call')).id, result: 1 })
+  expect(await called).toBe(1)
 })
 
 it('finds agents for who may read the node, and for nobody else', async () => {
