@@ -34,6 +34,8 @@ interface Pass {
   taken: number
   /** Items that stay where they are: something before them is missing, or there is no room here. */
   left: number
+  /** There is no room here: all else would be left too. */
+  isFull: boolean
 }
 
 /** Takes what mailboxes have kept for this node. */
@@ -87,7 +89,7 @@ export class Collecting {
       const result = await this.#look(mailbox)
       taken += result.taken
       // What stayed may have waited for what came after it
-      if (result.left > 0 && result.taken > 0 && pass < MAX_COLLECT_PASSES) continue
+      if (result.left > 0 && result.taken > 0 && !result.isFull && pass < MAX_COLLECT_PASSES) continue
       if (taken > 0) this.#components.emit('mailbox:collected', { mailbox, messages: taken })
       return result.left > 0 ? COLLECT_AGAIN_MS : COLLECT_INTERVAL_MS
     }
@@ -95,7 +97,7 @@ export class Collecting {
 
   async #look(mailbox: string): Promise<Pass> {
     const { rpc } = this.#components
-    const pass: Pass = { taken: 0, left: 0 }
+    const pass: Pass = { taken: 0, left: 0, isFull: false }
     let after = 0
     for (let answers = 0; answers < MAX_COLLECT_ANSWERS && !this.#isStopped; answers += 1) {
       const { items } = collectAnswer.parse(await rpc.request(mailbox, MAILBOX, { op: 'collect', after }))
@@ -105,9 +107,10 @@ export class Collecting {
         after = id
         if (await this.#take(sealed, pass)) done.push(id)
         else pass.left += 1
+        if (pass.isFull) break
       }
-      if (items.length === 0) break
       if (done.length > 0) await rpc.request(mailbox, MAILBOX, { op: 'collected', ids: done })
+      if (items.length === 0 || pass.isFull) break
     }
     return pass
   }
@@ -119,6 +122,7 @@ export class Collecting {
     if (!success) return true
     if (data.op === 'receipts') return this.#takeReceipts(data.jws)
     const { results } = await this.#components.receive(data)
+    pass.isFull = results.some(({ state }) => state === 'busy')
     pass.taken += results.filter(({ state }) => state === 'kept').length
     return results.every(({ state }) => state === 'kept' || state === 'refused')
   }

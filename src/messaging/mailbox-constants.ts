@@ -52,6 +52,8 @@ export const MAX_KEPT_MS = 7 * 86_400_000
 
 /** Undelivered for so long, a message is deposited though nothing says that its recipient can't be reached. */
 export const DEPOSIT_AFTER_MS = 60_000
+/** Peers looked at in one tick, 60 µs each: of a thousand that are away, each has its turn within 16 s. */
+export const MAX_LOOKS_PER_TICK = 64
 /** Between two deposits for one recipient: what is sent meanwhile is sealed together. */
 export const DEPOSIT_GATHER_MS = 2_000
 /** After a failure, full jitter; what the other side refuses is not soon different. */

@@ -10,7 +10,8 @@ import {
   DEPOSIT_RETRY_MAX_MS,
   DEPOSIT_RETRY_MIN_MS,
   MAILBOX,
-  MAX_KEPT_MS
+  MAX_KEPT_MS,
+  MAX_LOOKS_PER_TICK
 } from './mailbox-constants.ts'
 import type { MailboxStatement } from './mailbox-messages.ts'
 import { seal } from './mailbox-sealing.ts'
@@ -51,6 +52,8 @@ export class Depositing {
   readonly #components: DepositingComponents
   /** By `<recipient> <mailbox>`; both are of the owner's choosing, or of those it writes to. */
   readonly #attempts = new Map<string, Attempt>()
+  /** Where the next tick goes on. */
+  #turn = 0
   #isStopped = false
 
   constructor(components: DepositingComponents) {
@@ -58,13 +61,13 @@ export class Depositing {
   }
 
   /** Deposits for whoever can't be reached. */
-  wake(waited: Iterable<WaitedFor>): void {
+  wake(waited: readonly WaitedFor[]): void {
     if (this.#isStopped) return
-    const peers = new Set<string>()
-    for (const each of waited) {
-      peers.add(each.peer)
+    const peers = new Set(waited.map(({ peer }) => peer))
+    if (this.#turn >= waited.length) this.#turn = 0
+    for (const each of waited.slice(this.#turn, this.#turn + MAX_LOOKS_PER_TICK))
       if (this.#isAway(each)) this.#deposit(each.peer)
-    }
+    this.#turn += MAX_LOOKS_PER_TICK
     for (const [key, { isRunning }] of this.#attempts)
       if (!isRunning && !peers.has(key.slice(0, key.indexOf(' ')))) this.#attempts.delete(key)
   }

@@ -1,5 +1,6 @@
 import { join } from 'node:path'
 import { expect, onTestFinished } from 'vitest'
+import type { MeshError } from '../../src/errors.ts'
 import { createIdentity, type Identity } from '../../src/identity/index.ts'
 import { createMailboxes, type Mailboxes } from '../../src/messaging/index.ts'
 import { openVault } from '../../src/vault/index.ts'
@@ -16,6 +17,7 @@ export interface MailRoomInit {
   /** Where an earlier one was. */
   readonly folder?: string
   readonly clock?: () => number
+  readonly refusal?: () => MeshError | undefined
   /** Where others are. */
   readonly addresses?: () => readonly string[]
 }
@@ -32,6 +34,7 @@ export async function openMailRoom(mesh: Mesh, init: MailRoomInit = {}): Promise
   const room = await openRoom(mesh, {
     identity,
     clock,
+    ...(init.refusal && { refusal: init.refusal }),
     path: join(folder, 'mesh.db'),
     more: {
       random: () => 0.005,

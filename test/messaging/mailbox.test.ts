@@ -203,3 +203,31 @@ it('states anew where its mailbox is when that has moved, and before the stateme
   now += 16 * 86_400_000
   await expect.poll(() => known().exp).toBeGreaterThan(exp)
 })
+
+it('leaves in the mailbox what it has no room for, and takes it later', async () => {
+  const { mesh, ann, bob, mel, to } = await startThree()
+  await ann.mailboxes.learn(bob.id, mel.id)
+  await bob.crash()
+  for (const body of [1, 2, 3]) {
+    await write(ann, to, [body])
+    await deposited(ann, body)
+  }
+  mesh.cut.add(ann.id)
+  let isFull = true
+  const busy = () => (isFull ? new MeshError('IO', 'the disk is nearly full') : undefined)
+  let now = Date.now()
+  const later = await openMailRoom(mesh, { ...bob, clock: () => now, refusal: busy })
+  const { kept: handled, handler } = keeper()
+  later.handlers.set('keeper', handler)
+  let collects = 0
+  mesh.meddle = (_from, _to, body, answer) => {
+    if ((body as { op: string }).op === 'collect') collects += 1
+    return answer()
+  }
+  meet(later, mel)
+  await expect.poll(() => collects).toBeGreaterThan(0)
+  isFull = false
+  now += 10_000
+  await expect.poll(() => handled).toEqual([1, 2, 3])
+  await expect.poll(() => kept(mel)).toBe(0)
+})
