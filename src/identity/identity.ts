@@ -18,6 +18,6 @@ export function identityFrom(key: KeyObject): Identity {
     id: peerId.toString(),
     did,
     privateKey,
-    sign: (type, payload) => signJws({ privateKey, did }, type, payload)
+    sign: (type, payload) => signJws({ key, did }, type, payload)
   }
 }

@@ -44,7 +44,7 @@ export const MAX_REASON_LENGTH = 500
 export const MAX_CORRELATION_LENGTH = 128
 
 /** Requests to one peer under way: the next batch is on its way while the one before is written there. */
-export const MAX_BATCHES_IN_FLIGHT = 2
+export const MAX_BATCHES_IN_FLIGHT = 4
 
 /** How long a message is tried. */
 export const DEFAULT_EXPIRY_MS = 24 * 3_600_000

@@ -7,7 +7,7 @@ import type { MessagingComponents } from './index.ts'
 import { type DeliverAnswer, type DeliverRequest, deliverAnswer } from './messages.ts'
 import { list, text } from './rows.ts'
 import type { Settlement } from './settling.ts'
-import { verifyReceipts } from './signatures.ts'
+import { createKeys, verifyReceipts } from './signatures.ts'
 
 type Given = Pick<
   MessagingComponents,
@@ -25,6 +25,7 @@ interface CourierComponents extends Given {
 /** Takes messages and receipts to other nodes, or over to this one. */
 export class Courier {
   readonly #components: CourierComponents
+  readonly #keyOf = createKeys()
   #isStopped = false
 
   constructor(components: CourierComponents) {
@@ -66,7 +67,7 @@ export class Courier {
    */
   async read(jws: string, by?: string): Promise<Settlement[]> {
     const { store, trust, didOf } = this.#components
-    const { did, items } = await verifyReceipts(jws).catch((err: unknown) => {
+    const { did, items } = await verifyReceipts(jws, this.#keyOf).catch((err: unknown) => {
       if (by !== undefined) trust.note(by, 'signature:bad')
       throw err
     })

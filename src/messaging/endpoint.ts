@@ -32,6 +32,8 @@ export type Receive = (request: DeliverRequest, carrier?: Caller) => Promise<Del
 export function createReceive({ identity, receiving, callerOf, note }: DeliveryComponents): Receive {
   const verify = createBatchVerifier()
   const didOf = createDids()
+  /** Of each carrier: what it brought before has been judged. */
+  const turns = new Map<string, Promise<void>>()
 
   /** @returns the message, or why it is refused */
   const open = (
@@ -51,10 +53,11 @@ export function createReceive({ identity, receiving, callerOf, note }: DeliveryC
     return { envelope: parsed, text, after }
   }
 
-  return async (request, carrier) => {
-    const signatures = await Promise.all(
-      request.signatures.map((jws) => verify(jws).catch((err: unknown) => MeshError.from(err)))
-    )
+  const judge = async (
+    request: DeliverRequest,
+    signatures: readonly (VerifiedBatch | MeshError)[],
+    carrier: Caller | undefined
+  ): Promise<Judged> => {
     const opened = request.messages.map((message) => open(message, signatures))
     if (carrier !== undefined && opened.some((each) => 'state' in each && each.code === 'INVALID_RECORD'))
       note(carrier.peer, 'signature:bad')
@@ -70,6 +73,34 @@ export function createReceive({ identity, receiving, callerOf, note }: DeliveryC
         if (result !== undefined) taken.set(arrival, result)
       }
     }
+    return { opened, taken, written }
+  }
+
+  /** Signatures are checked side by side, but messages are taken in the order they were brought in. */
+  const inTurn = (request: DeliverRequest, carrier: Caller | undefined): Promise<Judged> => {
+    const verified = Promise.all(
+      request.signatures.map((jws) => verify(jws).catch((err: unknown) => MeshError.from(err)))
+    )
+    if (carrier === undefined) return verified.then((signatures) => judge(request, signatures, carrier))
+    const judged = Promise.all([verified, turns.get(carrier.peer)]).then(([signatures]) =>
+      judge(request, signatures, carrier)
+    )
+    const over: Promise<void> = judged
+      .then(
+        () => {},
+        () => {
+          // whoever brought it is told
+        }
+      )
+      .then(() => {
+        if (turns.get(carrier.peer) === over) turns.delete(carrier.peer)
+      })
+    turns.set(carrier.peer, over)
+    return judged
+  }
+
+  return async (request, carrier) => {
+    const { opened, taken, written } = await inTurn(request, carrier)
     const receiptsOf = (): Receipt[] =>
       [...taken.values()].flatMap(({ receipt }) => (receipt === undefined ? [] : [receipt]))
     // Signed while they are written, which takes about as long, and not shown before
@@ -84,6 +115,13 @@ export function createReceive({ identity, receiving, callerOf, note }: DeliveryC
         : { receipts: isSame ? signed : await signReceipts(identity, receipts) })
     }
   }
+}
+
+/** A request whose messages have each their result, and are being written. */
+interface Judged {
+  readonly opened: readonly (Arrival | DeliverResult)[]
+  readonly taken: ReadonlyMap<Arrival | DeliverResult, Taken>
+  readonly written: readonly Promise<void>[]
 }
 
 /** Answers `message/1.0.0`. */

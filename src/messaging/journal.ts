@@ -1,3 +1,4 @@
+import { LRUCache } from 'lru-cache'
 import { MeshError } from '../errors.ts'
 import type { Identity } from '../identity/index.ts'
 import type { Statement, Store } from '../store/index.ts'
@@ -31,6 +32,10 @@ interface Pair {
 
 /** Units in one transaction; more than senders have in flight, so that a commit takes all that came during the last. */
 const MAX_UNITS = 256
+/** Messages of one turn that are signed and written together; the next are signed meanwhile. */
+const MAX_SENDS = MAX_BATCH_MESSAGES / 2
+/** Transactions of messages under way; what comes then waits, and is gathered. */
+const MAX_SENDING = 4
 
 export interface JournalComponents {
   readonly store: Store
@@ -38,24 +43,30 @@ export interface JournalComponents {
   readonly clock: () => number
   /** Messages are on disk, by peer. */
   readonly onQueued: (peer: string, count: number, bytes: number) => void
-  /** What was being written isn't kept. */
-  readonly onFailure: (err: MeshError) => void
+  /** What was being written isn't kept; nor, when they follow one another, what was waiting. */
+  readonly onFailure: (err: MeshError, isInOrder: boolean) => void
 }
 
 /**
- * Writes messages and what handlers did, one transaction after the other: so seq, order in the table and order of handling are one,
- * and whatever one decides from rows has all that was decided before it.
+ * Writes messages and what handlers did, so that seq, order in the table and order of handling are one.
  *
- * When a transaction fails, what was waiting behind it fails too: it may have been made from what wasn't kept.
+ * What handlers did is written one transaction after the other: whatever one decides from rows has all that was decided before it.
+ * When one fails, what was waiting behind it fails too, for it may have been made from what wasn't kept. Messages that come of
+ * nothing else have no such past: some transactions of them are under way at once, signed while the one before is committed.
  */
 export class Journal {
   readonly #components: JournalComponents
-  readonly #pairs = new Map<string, Pair>()
+  /** Far more than can be under way; others are read again from their rows. */
+  readonly #pairs = new LRUCache<string, Pair>({ max: MAX_PAIRS_IN_MEMORY })
   #nextPair: number
   #nextSignature: number
   #units: Unit[] = []
+  #sends: Unit[] = []
   #isWriting = false
+  #sending = 0
   #scheduled = false
+  /** Everything with messages that was numbered so far has been given to the store. */
+  #submitted: Promise<void> = Promise.resolve()
   #onIdle: (() => void)[] = []
   /** Raised by each failure. */
   generation = 0
@@ -67,18 +78,17 @@ export class Journal {
     this.#nextSignature = next(store, 'SELECT max(id) AS last FROM message_signature')
   }
 
-  get pending(): number {
-    return this.#units.length
-  }
-
   add(unit: Unit): void {
-    this.#units.push(unit)
-    if (this.#isWriting || this.#scheduled) return
+    const isSend = unit.pair === undefined && (unit.statements === undefined || unit.statements.length === 0)
+    if (isSend) this.#sends.push(unit)
+    else this.#units.push(unit)
+    if (this.#scheduled) return
     this.#scheduled = true
     // The end of the turn: what is sent in one turn is signed once
     queueMicrotask(() => {
       this.#scheduled = false
       void this.#run()
+      this.#sendAll()
     })
   }
 
@@ -95,7 +105,7 @@ export class Journal {
 
   /** Resolves when nothing is waiting or being written. */
   idle(): Promise<void> {
-    if (!this.#isWriting && this.#units.length === 0) return Promise.resolve()
+    if (this.#isIdle) return Promise.resolve()
     return new Promise((resolve) => this.#onIdle.push(resolve))
   }
 
@@ -111,13 +121,39 @@ export class Journal {
       }
     }
     this.#isWriting = false
+    this.#rest()
+  }
+
+  #sendAll(): void {
+    while (this.#sends.length > 0 && this.#sending < MAX_SENDING) {
+      const units = this.#sends.splice(0, MAX_SENDS)
+      this.#sending += 1
+      void this.#write(units)
+        .catch((err: unknown) => {
+          const error = MeshError.from(err)
+          this.#components.onFailure(error, false)
+          for (const { failed } of units) failed(error)
+        })
+        .finally(() => {
+          this.#sending -= 1
+          this.#sendAll()
+          this.#rest()
+        })
+    }
+  }
+
+  get #isIdle(): boolean {
+    return !this.#isWriting && this.#sending === 0 && this.#units.length + this.#sends.length === 0
+  }
+
+  #rest(): void {
+    if (!this.#isIdle) return
     for (const resolve of this.#onIdle.splice(0)) resolve()
   }
 
   #fail(units: readonly Unit[], error: MeshError): void {
     this.generation += 1
-    this.#pairs.clear()
-    this.#components.onFailure(error)
+    this.#components.onFailure(error, true)
     const waiting = this.#units.splice(0)
     for (const { failed } of [...units, ...waiting]) failed(error)
   }
@@ -125,16 +161,34 @@ export class Journal {
   async #write(units: readonly Unit[]): Promise<void> {
     const statements: Statement[] = []
     const seqs = units.map(({ drafts }) => (drafts === undefined || drafts.length === 0 ? NONE : new Array<number>()))
-    if (seqs.some((each) => each !== NONE)) await this.#addMessages(units, seqs, statements)
+    const hasMessages = seqs.some((each) => each !== NONE)
+    const signed = hasMessages ? this.#addMessages(units, seqs, statements) : undefined
     const pairs = new Map<number, PairRow>()
     for (const unit of units) {
       if (unit.pair !== undefined) pairs.set(unit.pair.id, unit.pair)
       if (unit.statements !== undefined) statements.push(...unit.statements)
     }
     for (const pair of pairs.values()) statements.push(putPair(pair))
-    if (statements.length > 0) await this.#components.store.write(statements)
+    const write = () => this.#components.store.write(statements)
+    if (signed !== undefined) await this.#inOrder(signed, write)
+    else if (statements.length > 0) await write()
     this.#announce(units)
     for (const [index, { done }] of units.entries()) done(seqs[index] ?? NONE)
+  }
+
+  /** Messages come into their table in the order of their numbers. */
+  async #inOrder(signed: Promise<unknown>, write: () => Promise<unknown>): Promise<void> {
+    const before = this.#submitted
+    const { promise, resolve } = Promise.withResolvers<void>()
+    this.#submitted = promise
+    try {
+      await signed.finally(() => before)
+      const written = write()
+      resolve()
+      await written
+    } finally {
+      resolve()
+    }
   }
 
   #announce(units: readonly Unit[]): void {
@@ -152,10 +206,9 @@ export class Journal {
 
   readonly #sizes = new WeakMap<Draft, number>()
 
-  async #addMessages(units: readonly Unit[], seqs: readonly number[][], statements: Statement[]): Promise<void> {
+  /** Numbers them at once. @returns when they are signed too */
+  #addMessages(units: readonly Unit[], seqs: readonly number[][], statements: Statement[]): Promise<unknown> {
     const now = this.#components.clock()
-    // Read again when they have been dropped from memory: their rows are as good
-    if (this.#pairs.size >= MAX_PAIRS_IN_MEMORY) this.#pairs.clear()
     const used = new Map<string, { pair: Pair; draft: Draft }>()
     const byPeer = new Map<string, Omit<OutRow, 'signature'>[]>()
     for (const [index, { drafts = [] }] of units.entries()) {
@@ -180,7 +233,7 @@ export class Journal {
         putPair({ id: pair.id, direction: 'out', peer: draft.peer, sender, recipient, seq: pair.seq, at: now })
       )
     }
-    await Promise.all([...byPeer.values()].map((rows) => this.#sign(rows, statements)))
+    return Promise.all([...byPeer.values()].map((rows) => this.#sign(rows, statements)))
   }
 
   async #sign(rows: readonly Omit<OutRow, 'signature'>[], statements: Statement[]): Promise<void> {

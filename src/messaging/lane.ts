@@ -12,7 +12,7 @@ import {
 import type { DeliverAnswer, DeliverRequest, DeliverResult } from './messages.ts'
 import { list, number, text } from './rows.ts'
 import type { Settlement } from './settling.ts'
-import { verifyReceipts } from './signatures.ts'
+import { createKeys, verifyReceipts } from './signatures.ts'
 
 export interface LaneComponents {
   readonly peer: string
@@ -52,7 +52,10 @@ export class Lane {
   /** seq of the last that was read, by pair: what the next comes after. */
   readonly #last = new Map<number, number>()
   readonly #blocks = new Map<number, Block>()
+  readonly #keyOf = createKeys()
   #inFlight = 0
+  /** Answered, and being written. */
+  #settling = 0
   #attempt = 0
   #dueAt = 0
   /** Goes back to the oldest when what is under way has come to its end. */
@@ -75,7 +78,7 @@ export class Lane {
       this.#inFlight += 1
       void this.#deliver(batch)
     }
-    if (this.#inFlight === 0) this.#rewind()
+    if (this.isIdle) this.#rewind()
   }
 
   /** The peer is there: whatever was waited for is over. */
@@ -88,7 +91,7 @@ export class Lane {
 
   /** Nothing is on its way. */
   get isIdle(): boolean {
-    return this.#inFlight === 0
+    return this.#inFlight + this.#settling === 0
   }
 
   stop(): void {
@@ -103,7 +106,7 @@ export class Lane {
       block.until = Number.POSITIVE_INFINITY
       this.#isRewinding = true
     }
-    if (this.#inFlight === 0) this.#rewind()
+    if (this.isIdle) this.#rewind()
   }
 
   #rewind(): void {
@@ -163,14 +166,30 @@ export class Lane {
     try {
       const answer = await this.#components.deliver(this.#components.peer, this.#request(batch))
       this.problem = undefined
-      await this.#components.settle(await this.#judge(batch, answer))
-      this.#attempt = 0
+      void this.#settle(await this.#judge(batch, answer))
     } catch (err) {
       this.#backOff(MeshError.from(err))
     }
     this.#inFlight -= 1
+    this.#goOn()
+  }
+
+  /** The next batch needs not wait for it; only going back does, for it reads what is queued still. */
+  async #settle(settlements: readonly Settlement[]): Promise<void> {
+    this.#settling += 1
+    try {
+      await this.#components.settle(settlements)
+      this.#attempt = 0
+    } catch (err) {
+      this.#backOff(MeshError.from(err))
+    }
+    this.#settling -= 1
+    this.#goOn()
+  }
+
+  #goOn(): void {
     this.wake()
-    if (this.#inFlight === 0 && this.#isRewinding) this.#rewind()
+    if (this.isIdle && this.#isRewinding) this.#rewind()
   }
 
   /** What the answer says of each message; whatever isn't on the other disk stops the batch after it. */
@@ -221,7 +240,7 @@ export class Lane {
   }
 
   async #receipts(jws: string): Promise<Settlement[]> {
-    const { did, items } = await verifyReceipts(jws)
+    const { did, items } = await verifyReceipts(jws, this.#keyOf)
     if (did !== this.#components.did) throw new MeshError('INVALID_RECORD', 'receipts by another node')
     return items.map((item) => ({ ...item, peer: this.#components.peer }))
   }

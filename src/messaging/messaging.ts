@@ -363,8 +363,8 @@ class MessageRoom implements Messaging {
         this.#room.add(peer, count, bytes)
         if (this.#timer !== undefined) this.#lane(peer).wake()
       },
-      onFailure: (err) => {
-        state.forget()
+      onFailure: (err, isInOrder) => {
+        if (isInOrder) state.forget()
         if (err.code === 'IO') onDiskError(err)
       }
     })

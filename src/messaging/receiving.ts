@@ -72,11 +72,13 @@ interface Batch {
 
 const KEPT: DeliverResult = { state: 'kept' }
 
-/** Takes messages of one author, in their order; the next batch of the same author waits for this one. */
+/** Takes messages of one author, in their order; the next batch of the same author is judged while this one is written. */
 export class Receiving {
   readonly #components: ReceivingComponents
   readonly #admit: Admit
   readonly #turns = new Map<string, Promise<unknown>>()
+  /** Batches that are being written, by author. */
+  readonly #writing = new Map<string, Map<Promise<void>, ReadonlySet<string>>>()
 
   constructor(components: ReceivingComponents) {
     this.#components = components
@@ -87,10 +89,12 @@ export class Receiving {
   take(caller: Caller, arrivals: readonly Arrival[]): Promise<TakenBatch> {
     const { peer } = caller
     const turn = (this.#turns.get(peer) ?? Promise.resolve()).then(() => this.#take(caller, arrivals))
-    const written = turn.then((batch) => batch.written)
-    const settled = written.catch(() => {
-      // whoever waits for it is told
-    })
+    const settled = turn.then(
+      () => {},
+      () => {
+        // whoever waits for it is told
+      }
+    )
     this.#turns.set(peer, settled)
     void settled.then(() => {
       if (this.#turns.get(peer) === settled) this.#turns.delete(peer)
@@ -98,8 +102,25 @@ export class Receiving {
     return turn
   }
 
+  /** What came already and has no row yet: its receipt is not to be had before it has one. */
+  async #settled(peer: string, arrivals: readonly Arrival[]): Promise<void> {
+    const writing = this.#writing.get(peer)
+    if (writing === undefined) return
+    for (const [written, ids] of [...writing]) if (arrivals.some(({ envelope }) => ids.has(envelope.id))) await written
+  }
+
+  #isWritten(peer: string, ids: ReadonlySet<string>, written: Promise<void>): void {
+    const writing = this.#writing.get(peer) ?? new Map()
+    this.#writing.set(peer, writing.set(written, ids))
+    void written.then(() => {
+      writing.delete(written)
+      if (writing.size === 0 && this.#writing.get(peer) === writing) this.#writing.delete(peer)
+    })
+  }
+
   async #take(caller: Caller, arrivals: readonly Arrival[]): Promise<TakenBatch> {
     const { journal, clock } = this.#components
+    await this.#settled(caller.peer, arrivals)
     const batch: Batch = {
       caller,
       generation: journal.generation,
@@ -121,6 +142,7 @@ export class Receiving {
     if (batch.pending === 0) return { taken, written: Promise.resolve() }
     const { promise: written, resolve } = Promise.withResolvers<void>()
     batch.onWritten = resolve
+    this.#isWritten(caller.peer, seen, written)
     return { taken, written }
   }
 

@@ -1,8 +1,8 @@
-import { createHash } from 'node:crypto'
+import { createHash, type KeyObject } from 'node:crypto'
 import { LRUCache } from 'lru-cache'
 import { MeshError } from '../errors.ts'
 import type { Identity } from '../identity/index.ts'
-import { didFromKey, keyFromPeerId, verifyJws } from '../wire/index.ts'
+import { didFromKey, keyFromPeerId, publicKeyOf, verifyJws } from '../wire/index.ts'
 import {
   MAX_KEPT_SIGNATURES,
   MAX_RECEIPTS_BYTES,
@@ -38,8 +38,8 @@ export interface VerifiedBatch {
  *
  * @throws {MeshError} INVALID_RECORD when it isn't by the node it names, INVALID_MESSAGE, TOO_LARGE
  */
-export async function verifyBatch(jws: string): Promise<VerifiedBatch> {
-  const { did, payload } = await verifyJws(jws, { type: MESSAGES_TYPE, maxBytes: MAX_SIGNATURE_BYTES })
+export async function verifyBatch(jws: string, keyOf: KeyOf = publicKeyOf): Promise<VerifiedBatch> {
+  const { did, payload } = await verifyJws(jws, { type: MESSAGES_TYPE, maxBytes: MAX_SIGNATURE_BYTES, keyOf })
   const { success, data } = signedMessages.safeParse(payload)
   if (!success) throw new MeshError('INVALID_MESSAGE', 'not a signature of messages')
   if (data.iss !== did) throw new MeshError('INVALID_RECORD', 'messages signed in the name of another')
@@ -49,22 +49,40 @@ export async function verifyBatch(jws: string): Promise<VerifiedBatch> {
 /** As {@link verifyBatch}, once for each text. */
 export function createBatchVerifier(): (jws: string) => Promise<VerifiedBatch> {
   const known = new LRUCache<string, VerifiedBatch>({ max: MAX_KEPT_SIGNATURES })
+  const keyOf = createKeys()
   return async (jws) => {
     const before = known.get(jws)
     if (before !== undefined) return before
-    const verified = await verifyBatch(jws)
+    const verified = await verifyBatch(jws, keyOf)
     known.set(jws, verified)
     return verified
   }
 }
 
 /** @returns who says so, as did:key, and what @throws {MeshError} INVALID_RECORD, INVALID_MESSAGE, TOO_LARGE */
-export async function verifyReceipts(jws: string): Promise<{ did: string; items: readonly Receipt[] }> {
-  const { did, payload } = await verifyJws(jws, { type: RECEIPTS_TYPE, maxBytes: MAX_RECEIPTS_BYTES })
+export async function verifyReceipts(
+  jws: string,
+  keyOf: KeyOf = publicKeyOf
+): Promise<{ did: string; items: readonly Receipt[] }> {
+  const { did, payload } = await verifyJws(jws, { type: RECEIPTS_TYPE, maxBytes: MAX_RECEIPTS_BYTES, keyOf })
   const { success, data } = signedReceipts.safeParse(payload)
   if (!success) throw new MeshError('INVALID_MESSAGE', 'not receipts')
   if (data.iss !== did) throw new MeshError('INVALID_RECORD', 'receipts signed in the name of another')
   return { did, items: data.items }
+}
+
+type KeyOf = (did: string) => KeyObject
+
+/** Keys of signers, kept. */
+export function createKeys(): KeyOf {
+  const known = new LRUCache<string, KeyObject>({ max: MAX_KEPT_SIGNATURES })
+  return (did) => {
+    const before = known.get(did)
+    if (before !== undefined) return before
+    const key = publicKeyOf(did)
+    known.set(did, key)
+    return key
+  }
 }
 
 /** The did:key of a PeerId; kept, for each message asks for it. */

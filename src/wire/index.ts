@@ -31,4 +31,4 @@ export {
   verifyRequest
 } from './http-signatures.ts'
 export { parseJson } from './json.ts'
-export { type Signer, signJws, type VerifyJwsOptions, verifyJws } from './jws.ts'
+export { publicKeyOf, type Signer, signJws, type VerifyJwsOptions, verifyJws } from './jws.ts'

@@ -1,5 +1,4 @@
-import { createPrivateKey, createPublicKey } from 'node:crypto'
-import type { Ed25519PrivateKey } from '@libp2p/interface'
+import { createPublicKey, type KeyObject } from 'node:crypto'
 import { CompactSign, compactVerify } from 'jose'
 import { MeshError } from '../errors.ts'
 import { canonicalJson } from './canonical.ts'
@@ -10,7 +9,8 @@ import { parseJson } from './json.ts'
 const ALGORITHMS = ['EdDSA', 'Ed25519']
 
 export interface Signer {
-  readonly privateKey: Ed25519PrivateKey
+  /** Ed25519. The same object for each signature: what is made of it to sign with is kept with it. */
+  readonly key: KeyObject
   /** did:key of the same key. */
   readonly did: string
 }
@@ -20,6 +20,8 @@ export interface VerifyJwsOptions {
   readonly type: string
   /** Largest JWS, bytes. */
   readonly maxBytes: number
+  /** Gives the key of a signer; default {@link publicKeyOf}. For who reads many of few: making a key takes as long as using it. */
+  readonly keyOf?: (did: string) => KeyObject
 }
 
 /**
@@ -29,15 +31,9 @@ export interface VerifyJwsOptions {
  * @throws {MeshError} INVALID_ARGUMENT when the payload has no JSON form
  */
 export async function signJws(signer: Signer, type: string, payload: unknown): Promise<string> {
-  const { raw } = signer.privateKey
-  const key = createPrivateKey({
-    format: 'jwk',
-    // libp2p keeps seed and public key in one
-    key: { kty: 'OKP', crv: 'Ed25519', d: base64url(raw.subarray(0, 32)), x: base64url(raw.subarray(32)) }
-  })
   return await new CompactSign(Buffer.from(canonicalJson(payload)))
     .setProtectedHeader({ alg: 'EdDSA', kid: signer.did, typ: type })
-    .sign(key)
+    .sign(signer.key)
 }
 
 /**
@@ -56,13 +52,18 @@ export async function verifyJws(jws: string, options: VerifyJwsOptions): Promise
   fromBase64url(signature)
   const payload = fromBase64url(body)
   const did = readHeader(header, options.type)
-  const key = createPublicKey({ format: 'jwk', key: { kty: 'OKP', crv: 'Ed25519', x: base64url(keyFromDid(did)) } })
+  const key = (options.keyOf ?? publicKeyOf)(did)
   try {
     await compactVerify(jws, key, { algorithms: ALGORITHMS })
   } catch (err) {
     throw new MeshError('INVALID_RECORD', 'the signature is not by the key it names', { cause: err })
   }
   return { did, payload: readPayload(payload) }
+}
+
+/** The key that a did:key names. @throws {MeshError} INVALID_MESSAGE */
+export function publicKeyOf(did: string): KeyObject {
+  return createPublicKey({ format: 'jwk', key: { kty: 'OKP', crv: 'Ed25519', x: base64url(keyFromDid(did)) } })
 }
 
 function readHeader(part: string, type: string): string {
