@@ -23,7 +23,6 @@ import type { Rpc } from '../rpc/index.ts'
 import type { Store } from '../store/index.ts'
 import type { Trust } from '../trust/index.ts'
 import type { MessageState } from './constants.ts'
-import type { WaitedFor } from './mailbox-depositing.ts'
 import type { DeliverAnswer, DeliverRequest, Envelope } from './messages.ts'
 
 export * from './constants.ts'
@@ -31,8 +30,6 @@ export {
   createMailboxes,
   MAILBOX,
   type Mailboxes,
-  type MailboxesComponents,
-  type MailboxesInit,
   mailboxMigrations,
   type ServedMailbox,
   type UsedMailbox
@@ -220,8 +217,8 @@ export interface Messaging {
    * and order are checked as ever. Their authors, who get no answer, get receipts.
    */
   receive(request: DeliverRequest): Promise<DeliverAnswer>
-  /** Peers that messages wait for here. */
-  waitedFor(): readonly WaitedFor[]
+  /** Peers that messages wait for here; `problem` is what the last attempt to deliver has met. */
+  waitedFor(): readonly { readonly peer: string; readonly problem?: MeshError | undefined }[]
   /** Takes receipts signed by the node they are about messages to. @throws {MeshError} INVALID_RECORD, INVALID_MESSAGE */
   takeReceipts(jws: string): Promise<void>
   /** Lets go of the handlers and what is under way; all that was acknowledged is on disk. */

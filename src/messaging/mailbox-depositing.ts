@@ -3,6 +3,7 @@ import type { Emit } from '../events.ts'
 import type { Network } from '../network/index.ts'
 import type { Rpc } from '../rpc/index.ts'
 import type { Store } from '../store/index.ts'
+import type { Messaging } from './index.ts'
 import { DepositBatches } from './mailbox-batches.ts'
 import {
   DEPOSIT_AFTER_MS,
@@ -17,12 +18,7 @@ import type { MailboxStatement } from './mailbox-messages.ts'
 import { seal } from './mailbox-sealing.ts'
 import { insertEvent, number } from './rows.ts'
 
-/** A peer that messages wait for. */
-export interface WaitedFor {
-  readonly peer: string
-  /** What the last attempt to deliver met; undefined when there was none, or it went well. */
-  readonly problem?: MeshError | undefined
-}
+type WaitedFor = ReturnType<Messaging['waitedFor']>[number]
 
 export interface DepositingComponents {
   readonly self: string

@@ -19,7 +19,7 @@ export interface VerifiedStatement {
  *
  * @throws {MeshError} INVALID_RECORD when it is forged or expired, INVALID_MESSAGE, TOO_LARGE
  */
-export async function verifyStatement(jws: string, now: number): Promise<VerifiedStatement> {
+async function verifyStatement(jws: string, now: number): Promise<VerifiedStatement> {
   const { did, payload } = await verifyJws(jws, { type: MAILBOXES_TYPE, maxBytes: MAX_STATEMENT_BYTES })
   const { success, data } = mailboxStatement.safeParse(payload)
   if (!success) throw new MeshError('INVALID_MESSAGE', 'not a statement about mailboxes')

@@ -5,9 +5,10 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { createInterface } from 'node:readline'
 import { setTimeout as sleep } from 'node:timers/promises'
+import { fileURLToPath } from 'node:url'
 import { beforeAll, describe, expect, it, onTestFailed, onTestFinished } from 'vitest'
 
-const CHILD = join(import.meta.dirname, 'partition-node.ts')
+const CHILD = fileURLToPath(new URL('./partition-node.ts', import.meta.url))
 /** Longer than what the nodes take to notice. */
 const CUT_MS = Number(process.env['MESH_PARTITION_MS'] ?? 15_000)
 const HEALED_MS = 30_000
