@@ -78,13 +78,13 @@ export function replyDraft(
       body: reply.body,
       outcome: reply.outcome,
       ...traceOf(message.trace),
-      budget: { ...message.budget, hops: Math.max(0, message.budget.hops - 1) }
+      budget: { hops: Math.max(0, message.budget.hops - 1) }
     }
   }
 }
 
 function passedOn({ budget }: Envelope): Envelope['budget'] {
-  if (budget.hops > 0) return { ...budget, hops: budget.hops - 1 }
+  if (budget.hops > 0) return { hops: budget.hops - 1 }
   throw new MeshError('LIMIT_EXCEEDED', 'the message has been passed on as often as its budget allows')
 }
 

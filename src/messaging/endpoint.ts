@@ -29,11 +29,56 @@ export interface DeliveryComponents {
 /** Checks who wrote what comes, and takes it; undefined: it was brought by one who could not know what it is. */
 export type Receive = (request: DeliverRequest, carrier?: Caller) => Promise<DeliverAnswer>
 
-export function createReceive({ identity, receiving, callerOf, note }: DeliveryComponents): Receive {
+export function createReceive(components: DeliveryComponents): Receive {
+  const { identity } = components
   const verify = createBatchVerifier()
-  const didOf = createDids()
+  const judge = createJudge(components)
   /** Of each carrier: what it brought before has been judged. */
   const turns = new Map<string, Promise<void>>()
+
+  /** Signatures are checked side by side, but messages are taken in the order they were brought in. */
+  const inTurn = (request: DeliverRequest, carrier: Caller | undefined): Promise<Judged> => {
+    const verified = Promise.all(
+      request.signatures.map((jws) => verify(jws).catch((err: unknown) => MeshError.from(err)))
+    )
+    if (carrier === undefined) return verified.then((signatures) => judge(request, signatures, carrier))
+    const { peer } = carrier
+    const judged = Promise.all([verified, turns.get(peer)]).then(([signatures]) => judge(request, signatures, carrier))
+    const leave = (): void => {
+      if (turns.get(peer) === over) turns.delete(peer)
+    }
+    // Of a failure whoever brought it is told
+    const over: Promise<void> = judged.then(leave, leave)
+    turns.set(peer, over)
+    return judged
+  }
+
+  return async (request, carrier) => {
+    const { opened, taken, written } = await inTurn(request, carrier)
+    const receiptsOf = (): Receipt[] =>
+      [...taken.values()].flatMap(({ receipt }) => (receipt === undefined ? [] : [receipt]))
+    // Signed while they are written, which takes about as long, and not shown before
+    const early = receiptsOf()
+    const [signed] = await Promise.all([early.length === 0 ? undefined : signReceipts(identity, early), ...written])
+    const receipts = receiptsOf()
+    const isSame = receipts.length === early.length
+    return {
+      results: opened.map((each) => ('state' in each ? each : (taken.get(each)?.result ?? LOST))),
+      ...(receipts.length === 0 || signed === undefined
+        ? {}
+        : { receipts: isSame ? signed : await signReceipts(identity, receipts) })
+    }
+  }
+}
+
+type Judge = (
+  request: DeliverRequest,
+  signatures: readonly (VerifiedBatch | MeshError)[],
+  carrier: Caller | undefined
+) => Promise<Judged>
+
+function createJudge({ identity, receiving, callerOf, note }: DeliveryComponents): Judge {
+  const didOf = createDids()
 
   /** @returns the message, or why it is refused */
   const open = (
@@ -53,11 +98,7 @@ export function createReceive({ identity, receiving, callerOf, note }: DeliveryC
     return { envelope: parsed, text, after }
   }
 
-  const judge = async (
-    request: DeliverRequest,
-    signatures: readonly (VerifiedBatch | MeshError)[],
-    carrier: Caller | undefined
-  ): Promise<Judged> => {
+  return async (request, signatures, carrier) => {
     const opened = request.messages.map((message) => open(message, signatures))
     if (carrier !== undefined && opened.some((each) => 'state' in each && each.code === 'INVALID_RECORD'))
       note(carrier.peer, 'signature:bad')
@@ -74,46 +115,6 @@ export function createReceive({ identity, receiving, callerOf, note }: DeliveryC
       }
     }
     return { opened, taken, written }
-  }
-
-  /** Signatures are checked side by side, but messages are taken in the order they were brought in. */
-  const inTurn = (request: DeliverRequest, carrier: Caller | undefined): Promise<Judged> => {
-    const verified = Promise.all(
-      request.signatures.map((jws) => verify(jws).catch((err: unknown) => MeshError.from(err)))
-    )
-    if (carrier === undefined) return verified.then((signatures) => judge(request, signatures, carrier))
-    const judged = Promise.all([verified, turns.get(carrier.peer)]).then(([signatures]) =>
-      judge(request, signatures, carrier)
-    )
-    const over: Promise<void> = judged
-      .then(
-        () => {},
-        () => {
-          // whoever brought it is told
-        }
-      )
-      .then(() => {
-        if (turns.get(carrier.peer) === over) turns.delete(carrier.peer)
-      })
-    turns.set(carrier.peer, over)
-    return judged
-  }
-
-  return async (request, carrier) => {
-    const { opened, taken, written } = await inTurn(request, carrier)
-    const receiptsOf = (): Receipt[] =>
-      [...taken.values()].flatMap(({ receipt }) => (receipt === undefined ? [] : [receipt]))
-    // Signed while they are written, which takes about as long, and not shown before
-    const early = receiptsOf()
-    const [signed] = await Promise.all([early.length === 0 ? undefined : signReceipts(identity, early), ...written])
-    const receipts = receiptsOf()
-    const isSame = receipts.length === early.length
-    return {
-      results: opened.map((each) => ('state' in each ? each : (taken.get(each)?.result ?? LOST))),
-      ...(receipts.length === 0 || signed === undefined
-        ? {}
-        : { receipts: isSame ? signed : await signReceipts(identity, receipts) })
-    }
   }
 }
 

@@ -26,7 +26,7 @@ interface InboundComponents extends Given, Required<Pick<MessagingComponents, 'r
 export function createInbound(
   components: InboundComponents,
   init: MessagingInit
-): { readonly handling: Handling; readonly receive: Receive } {
+): { readonly handling: Handling; readonly receive: Receive; readonly conclude: Receiving['conclude'] } {
   const { identity, trust } = components
   const callerOf = createCallers(ownerCaller(identity.id), trust.of)
   const timeoutMs = init.handlerTimeoutMs ?? limits.HANDLER_TIMEOUT_MS
@@ -38,5 +38,9 @@ export function createInbound(
     maxUnhandledPerPeer: init.maxUnhandledPerPeer ?? limits.MAX_UNHANDLED_PER_PEER,
     maxUnhandled: init.maxUnhandled ?? limits.MAX_UNHANDLED
   })
-  return { handling, receive: createReceive({ identity, receiving, callerOf, note: trust.note }) }
+  return {
+    handling,
+    receive: createReceive({ identity, receiving, callerOf, note: trust.note }),
+    conclude: (reply, now) => receiving.conclude(reply, now)
+  }
 }

@@ -182,12 +182,12 @@ export class Journal {
     const { promise, resolve } = Promise.withResolvers<void>()
     this.#submitted = promise
     try {
-      await signed.finally(() => before)
+      await Promise.all([signed, before])
       const written = write()
       resolve()
       await written
     } finally {
-      resolve()
+      void before.then(resolve)
     }
   }
 

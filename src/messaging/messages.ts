@@ -21,9 +21,7 @@ const reason = z.string().max(MAX_REASON_LENGTH)
 
 const budget = z.object({
   /** How often what comes of it may still be passed on. */
-  hops: z.int().min(0).max(MAX_HOPS),
-  calls: count.optional(),
-  cost: z.number().min(0).optional()
+  hops: z.int().min(0).max(MAX_HOPS)
 })
 
 /** A message; its canonical JSON is what is signed and kept. */

@@ -5,6 +5,7 @@ import { Delays, overdue } from './aging.ts'
 import * as limits from './constants.ts'
 import { Courier } from './courier.ts'
 import { drop, dropUnhandled, replay } from './dead-letters.ts'
+import { Deciding } from './deciding.ts'
 import { draftOf } from './drafts.ts'
 import { createEndpoint, type Receive } from './endpoint.ts'
 import { answered, processed } from './ends.ts'
@@ -30,7 +31,7 @@ import { Pairs } from './pairs.ts'
 import { countDeadLetters, readDeadLetters, readInbox, readOutbox, readStory, withProblem } from './reading.ts'
 import { Receipts } from './receipts.ts'
 import { Room, Waiting } from './room.ts'
-import { isEnd, text } from './rows.ts'
+import { text } from './rows.ts'
 import { BEGIN, END, hasCrashed } from './running.ts'
 import { type Settled, Settling } from './settling.ts'
 import { createDids } from './signatures.ts'
@@ -53,6 +54,7 @@ class MessageRoom implements Messaging {
   readonly #journal: Journal
   readonly #settling: Settling
   readonly #outcomes: Outcomes
+  readonly #deciding: Deciding
   readonly #pairs: Pairs
   readonly #handling: Handling
   readonly #receipts: Receipts
@@ -93,6 +95,15 @@ class MessageRoom implements Messaging {
     const inbound = createInbound({ ...components, ...this.#inboundParts(state) }, init)
     this.#handling = inbound.handling
     this.#receive = inbound.receive
+    this.#deciding = new Deciding({
+      self: this.#self,
+      store,
+      journal: this.#journal,
+      outcomes: this.#outcomes,
+      newId: this.#newId,
+      conclude: inbound.conclude,
+      onOutcome: (ids) => this.#waiting.tell(ids)
+    })
     this.#delays = new Delays(store, emit)
     this.#owner = new OwnerInbox({
       store,
@@ -309,33 +320,14 @@ class MessageRoom implements Messaging {
       if (!this.#room.has(peer) && this.#lanes.get(peer)?.isIdle === true) this.#lanes.delete(peer)
     }
     this.#waiting.tell(settled.map(({ id }) => id))
-    const unanswered = settled.filter(({ isRequest, peer, state }) => isRequest && peer === undefined && isEnd(state))
-    for (const each of unanswered) this.#decide(each)
-  }
-
-  /** The request will get no reply: that is its outcome. */
-  #decide({ id, state, code, reason, at }: Settled): void {
-    if (this.#outcomes.standing(id) !== 'open') return
-    const outcome = state === 'expired' ? 'expired' : 'error'
-    const body =
-      outcome === 'error' ? { code: code ?? 'CANCELLED', message: reason ?? 'it was not delivered' } : undefined
-    this.#writeOutcomes([id], (each) => this.#outcomes.decide(each, outcome, body, at))
-  }
-
-  #writeOutcomes(ids: readonly string[], decide: (id: string) => ReturnType<Outcomes['decide']>): void {
-    const over = (): void => {
-      this.#outcomes.release(ids)
-      this.#waiting.tell(ids)
-    }
-    this.#journal.add({ statements: ids.map(decide), done: over, failed: over })
+    this.#deciding.settled(settled)
   }
 
   #age(now: number): void {
     const { store, log } = this.#components
     const failed = (err: unknown): void => log(`messages: ${String(err)}`)
     this.#settling.settle(overdue(store, now)).catch(failed)
-    const due = this.#outcomes.due(now, limits.SWEEP_ROWS)
-    if (due.length > 0) this.#writeOutcomes(due, (id) => this.#outcomes.decide(id, 'expired', undefined, now))
+    this.#deciding.expire(now)
     for (const peer of this.#room.peers) this.#delays.look(peer, now).catch(failed)
   }
 

@@ -1,9 +1,10 @@
-import type { Caller } from '../auth/index.ts'
+import { type Caller, ownerCaller } from '../auth/index.ts'
 import type { MeshError } from '../errors.ts'
 import type { Emit } from '../events.ts'
 import type { Permissions } from '../permissions/index.ts'
 import type { Policy } from '../policy/index.ts'
 import type { Statement, Store } from '../store/index.ts'
+import { canonicalJson } from '../wire/index.ts'
 import { type Admit, createAdmission } from './admission.ts'
 import type { AgentState } from './agent-state.ts'
 import type { Attempt } from './attempt.ts'
@@ -21,8 +22,8 @@ import type { Journal } from './journal.ts'
 import type { DeliverResult, Envelope, Receipt } from './messages.ts'
 import type { Outcomes } from './outcomes.ts'
 import type { InPair, Pairs } from './pairs.ts'
-import { insertEvent, insertIn, isEnd, list, number, optionalText, text } from './rows.ts'
-import { busy, type Kept, receiptOf, refused, type Taken } from './taken.ts'
+import { insertEvent, insertIn, isEnd, list, text } from './rows.ts'
+import { busy, type Kept, receiptOf, receiptOfRow, refused, type Taken } from './taken.ts'
 
 /** A message whose signature has been checked. */
 export interface Arrival {
@@ -106,7 +107,7 @@ export class Receiving {
   async #settled(peer: string, arrivals: readonly Arrival[]): Promise<void> {
     const writing = this.#writing.get(peer)
     if (writing === undefined) return
-    for (const [written, ids] of [...writing]) if (arrivals.some(({ envelope }) => ids.has(envelope.id))) await written
+    for (const [written, ids] of writing) if (arrivals.some(({ envelope }) => ids.has(envelope.id))) await written
   }
 
   #isWritten(peer: string, ids: ReadonlySet<string>, written: Promise<void>): void {
@@ -116,6 +117,26 @@ export class Receiving {
       writing.delete(written)
       if (writing.size === 0 && this.#writing.get(peer) === writing) this.#writing.delete(peer)
     })
+  }
+
+  /** Gives an agent of ours a reply that this node made itself, and decides the request with it. @returns whether there is room */
+  conclude(envelope: Envelope, now: number): boolean {
+    const { self, pairs, journal } = this.#components
+    // In the name of whom was asked, but in a pair of this node's own: the numbers of the other are not ours to give
+    const pair = pairs.get(`${self}/${OWNER_AGENT}`, envelope.to)
+    if (pair === undefined) return false
+    const batch: Batch = {
+      caller: ownerCaller(self),
+      generation: journal.generation,
+      known: new Map(),
+      now,
+      fastUntil: 0,
+      pending: 0,
+      onWritten: undefined
+    }
+    const arrival = { envelope: { ...envelope, seq: Math.max(1, pair.mark) }, text: '', after: 0 }
+    this.#store(batch, { ...arrival, text: canonicalJson(arrival.envelope) }, pair, { state: 'accepted' })
+    return true
   }
 
   async #take(caller: Caller, arrivals: readonly Arrival[]): Promise<TakenBatch> {
@@ -152,19 +173,7 @@ export class Receiving {
        WHERE id IN (SELECT value FROM json_each(?)) AND peer = ?`,
       [list(arrivals.map(({ envelope }) => envelope.id)), peer]
     )
-    return new Map(
-      rows.map((row) => {
-        const [id, state, code] = [text(row, 'id'), text(row, 'state'), optionalText(row, 'code')]
-        const receipt: Receipt = {
-          id,
-          // The others are ours to say: cancelled ones were dropped with their peer
-          state: state === 'cancelled' ? 'failed' : (state as Receipt['state']),
-          at: number(row, 'at'),
-          ...(code === undefined || !isEnd(state as Receipt['state']) ? {} : { code })
-        }
-        return [id, receipt]
-      })
-    )
+    return new Map(rows.map((row) => [text(row, 'id'), receiptOfRow(row)]))
   }
 
   /** Judges one message, cheap refusals first. */
@@ -307,13 +316,14 @@ export class Receiving {
   #store(batch: Batch, arrival: Arrival, pair: InPair, end: Kept): Taken {
     const { journal, pairs, outcomes } = this.#components
     const { envelope, text: json } = arrival
-    const { id, from: sender, to: recipient, seq } = envelope
+    const { id, seq } = envelope
+    const { sender, recipient } = pair
     const { now } = batch
     const { state } = end
     const late = end.isLate === true ? [] : this.#outcome(envelope, now)
     const before = pair.mark
     const isUnhandled = !isEnd(state)
-    pair.mark = seq
+    pair.mark = Math.max(before, seq)
     if (state === 'accepted') pair.arriving += 1
     if (isUnhandled) pairs.count(pair.peer, 1, json.length)
     const taken: Taken = { result: KEPT, receipt: receiptOf(id, now, end) }

@@ -1,7 +1,8 @@
-import type { Statement } from '../store/index.ts'
+import type { Row, Statement } from '../store/index.ts'
 import type { Attempt } from './attempt.ts'
 import { BUSY_RETRY_MS } from './constants.ts'
 import type { DeliverResult, Receipt } from './messages.ts'
+import { isEnd, number, optionalText, text } from './rows.ts'
 
 /** What is answered for it: a result, and with `kept` its receipt. */
 export interface Taken {
@@ -29,6 +30,18 @@ export function receiptOf(id: string, at: number, { state, code, reason }: Kept)
     at,
     ...(code === undefined ? {} : { code }),
     ...(reason === undefined ? {} : { reason: reason.slice(0, 200) })
+  }
+}
+
+/** Of a message that was taken before. */
+export function receiptOfRow(row: Row): Receipt {
+  const [state, code] = [text(row, 'state') as Receipt['state'] | 'cancelled', optionalText(row, 'code')] // as it was written
+  return {
+    id: text(row, 'id'),
+    // The others are ours to say: cancelled ones were dropped with their peer
+    state: state === 'cancelled' ? 'failed' : state,
+    at: number(row, 'at'),
+    ...(code === undefined || !isEnd(state) ? {} : { code })
   }
 }
 
