@@ -66,3 +66,12 @@ it('fails with NOT_FOUND for messages that are not there, and names what is wron
   expect((await cli(['send', `${far.id}/owner`, '--data', '{'])).stderr).toContain('INVALID_ARGUMENT')
   expect(await cli(['dead-letters', 'list'])).toMatchObject({ code: 0, stderr: expect.stringContaining('no dead') })
 })
+
+it('send --wait says what it waits for, and gives up without taking the message back', async () => {
+  const { far, cli } = await start()
+  const sent = await cli(['send', `${far.id}/owner`, 'are you there?', '--wait', '--timeout', '4s'])
+  expect(sent.stderr).toMatch(/waiting until the owner there has read it; Ctrl-C ends the waiting, not the message/)
+  expect(sent).toMatchObject({ stdout: '', stderr: expect.stringContaining('TIMEOUT') })
+  expect(sent.code).not.toBe(0)
+  expect(far.messages.inbox()).toMatchObject([{ body: 'are you there?', state: 'delivered' }])
+})

@@ -16,7 +16,7 @@ export const send: Verb = {
       .option('--data <json>', 'JSON in place of a text')
       .option('--request', 'expect one reply')
       .option('--wait', 'wait until it is processed; with --request until the reply, and print it')
-      .option('--timeout <duration>', 'how long to wait', duration)
+      .option('--timeout <duration>', 'how long to wait (default: 10m)', duration)
       .option('--expires <duration>', 'how long it is tried, up to 30d (default: 24h)', longDuration)
       .option('--from <agent>', 'the local agent that sends (default: owner)')
       .option('--correlation <id>', 'an id of your own that goes with it'),
@@ -38,13 +38,33 @@ export const send: Verb = {
       }
       return
     }
-    const done = progress(() => `waiting for ${target}`)
-    const query = queryString({ until: request === true ? 'reply' : 'processed', timeoutMs: timeout })
+    const until = request === true ? 'reply' : 'processed'
+    const done = waiting(target, sent.id, until)
+    const query = queryString({ until, timeoutMs: timeout ?? DEFAULT_WAIT_MS })
     const story = await client.ask<MessageStory>('GET', `/v1/messages/${sent.id}/wait${query}`).finally(done)
     if (json) print(toJson(story))
     else if (story.reply === undefined) print(`${sent.id} processed`)
     else print(readable(story.reply.body))
     if (story.reply !== undefined && story.reply.outcome !== 'result') throw failure(story.reply)
+  }
+}
+
+/** Agents are done by then, or down; a human has looked. */
+const DEFAULT_WAIT_MS = 10 * 60_000
+/** Who waits longer wants to know for what. */
+const EXPLAIN_AFTER_MS = 3_000
+
+/** Tells what is waited for. @returns what ends that */
+function waiting(target: string, id: string, until: 'reply' | 'processed'): () => void {
+  const done = progress(() => `waiting for ${target}`)
+  const isOwner = /(^@|\/)owner(@|$)/.test(target)
+  const what = `${isOwner ? 'the owner there' : target} ${until === 'reply' ? 'replies' : isOwner ? 'has read it' : 'has handled it'}`
+  const timer = setTimeout(() => {
+    note(`waiting until ${plain(what)}; Ctrl-C ends the waiting, not the message: ${programName()} messages show ${id}`)
+  }, EXPLAIN_AFTER_MS)
+  return () => {
+    clearTimeout(timer)
+    done()
   }
 }
 
