@@ -1,4 +1,5 @@
 import { expect, it } from 'vitest'
+import { MeshError } from '../../src/errors.ts'
 import { createIdentity } from '../../src/identity/index.ts'
 import { MAILBOX } from '../../src/messaging/index.ts'
 import * as limits from '../../src/messaging/mailbox-constants.ts'
@@ -219,6 +220,42 @@ async function fill(mel: MailRoom, of: { depositor: string; bytes: number; items
     }
   ])
 }
+
+it('keeps nothing new while the disk is nearly full', async () => {
+  const mesh = new Mesh()
+  const [ann, bob] = [await openMailRoom(mesh), await openMailRoom(mesh)]
+  let isFull = false
+  const refusal = () => (isFull ? new MeshError('IO', 'the disk is nearly full') : undefined)
+  const mel = await openMailRoom(mesh, { refusal })
+  await appoint(mel, bob)
+  mesh.cut.add(bob.id)
+  const request = { op: 'deposit', to: bob.id, sealed: 'a.b.c.d.e', exp: Date.now() + 60_000 }
+  const deposit = () => mesh.rpcOf(ann.id).request(mel.id, MAILBOX, request)
+  await deposit()
+  isFull = true
+  expect(await failureOf(deposit())).toMatchObject({ code: 'BUSY' })
+  expect(kept(mel)).toBe(1)
+  isFull = false
+  await deposit()
+  expect(kept(mel)).toBe(2)
+})
+
+it('keeps mailboxes for so many and no more', async () => {
+  const mesh = new Mesh()
+  const mel = await openMailRoom(mesh)
+  await mel.store.write([
+    {
+      sql: `WITH RECURSIVE counter (n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM counter WHERE n < ?)
+            INSERT INTO mailbox_served (peer, max_bytes, since) SELECT n, 1, 1 FROM counter`,
+      params: [limits.MAX_SERVED - 1]
+    }
+  ])
+  const [last, late] = [createIdentity().id, createIdentity().id]
+  await mel.mailboxes.serve(last)
+  expect(await failureOf(mel.mailboxes.serve(late))).toMatchObject({ code: 'LIMIT_EXCEEDED' })
+  // Of those that are served already, the size may still change
+  expect(await mel.mailboxes.serve(last, { bytes: 7 })).toMatchObject({ maxBytes: 7 })
+})
 
 it('forgets what nobody has collected in time, and nothing is kept longer than a week', async () => {
   const mesh = new Mesh()

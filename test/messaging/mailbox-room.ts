@@ -64,6 +64,7 @@ export async function openMailRoom(mesh: Mesh, init: MailRoomInit = {}): Promise
             .map((peer) => ({ peer, address: '', direction: 'inbound', connectedAt: '' }))
       },
       trust: { of: () => ({ level: 'known' }) },
+      ...(init.refusal && { refusal: init.refusal }),
       emit: events.emit,
       on: events.on
     },

@@ -50,7 +50,7 @@ describe('a node whose power fails', () => {
       }
       await expectHandled(disk.mount, ids, acked)
     },
-    120_000
+    60_000 + ROUNDS * 6_000
   )
 })
 
