@@ -1,6 +1,8 @@
 // A node that only sends and takes messages, over unix sockets in place of libp2p, so that a start takes a fraction of a second:
 // `node crash-child.ts FOLDER NAME PEER FIRST`. NAME has its key and database in FOLDER. With FIRST it sends numbers from
 // there on, each line of stdout `acked <n> <id>`, until it is killed; without, it tells `queued <count>` now and then.
+
+import { flushCompileCache } from 'node:module'
 import { createConnection, createServer } from 'node:net'
 import { join } from 'node:path'
 import { createInterface } from 'node:readline'
@@ -62,6 +64,8 @@ const messaging = createMessaging(
 )
 await messaging.start()
 process.stdout.write('ready\n')
+// Whoever is killed keeps nothing of what it has compiled, and would do it all again at each start
+flushCompileCache()
 if (first !== undefined) for (const from of ['owner', 'a', 'b']) void sendOn(messaging, from, Number(first))
 else setInterval(() => process.stdout.write(`queued ${messaging.counts.queued}\n`), 50)
 
