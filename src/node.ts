@@ -131,6 +131,7 @@ export interface Node {
    * Sends a durable message; resolves when it is on disk. It is tried until it is delivered or expires.
    *
    * @param target as in {@link call}; `@owner@peer` or `<PeerId>/owner` is that node's human
+   * @param body JSON, or bytes; those, and JSON over 256 KiB, go by reference: the recipient finds them in its `blobs`
    * @throws {MeshError} NOT_FOUND, AMBIGUOUS, INVALID_ARGUMENT, TOO_LARGE, BUSY when the outbox has no room until the
    *   timeout, IO when the disk is full
    */

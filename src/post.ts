@@ -11,6 +11,7 @@ export interface Post {
 
 type PostComponents = Pick<
   Rooms,
+  | 'blobs'
   | 'events'
   | 'health'
   | 'host'
@@ -33,7 +34,7 @@ export async function openPost(
   resources: AsyncDisposableStack
 ): Promise<Post> {
   const { identity, events, store, log, vault, policy, permissions, trust, rpc, network, host } = rooms
-  const { health, presenter } = rooms
+  const { health, presenter, blobs } = rooms
   const { emit, on } = events
   const ballast = home && resources.adopt(await createBallast(home.path, { path: home.ballast }), (laid) => laid.stop())
   let opened: Mailboxes | undefined
@@ -43,6 +44,7 @@ export async function openPost(
     rpc,
     policy,
     permissions,
+    blobs,
     trust,
     emit,
     on,

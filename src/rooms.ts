@@ -147,7 +147,7 @@ export async function openRooms(
     await createBlobs({ ...base, ...guards, ...mesh, ...shown }, { ...init.blobs, ...(home && { folder: home.blobs }) }),
     (opened) => opened.stop()
   )
-  const { messaging, mailboxes } = await openPost(home, { ...base, ...guards, ...mesh, ...access }, resources)
+  const { messaging, mailboxes } = await openPost(home, { ...base, ...guards, ...mesh, ...access, blobs }, resources)
   const agents = createAgents({ self: identity.id, ...mesh, ...guards })
   const owner = ownerCaller(identity.id)
   const rooms = { ...base, ...guards, ...mesh, ...access, blobs, calls, messaging, mailboxes, agents, owner }
@@ -188,7 +188,16 @@ async function openBase(
 /** What speaks to peers and agents. */
 type Mesh = Pick<
   Rooms,
-  'schemas' | 'registry' | 'network' | 'networkMetrics' | 'breaches' | 'rpc' | 'discovery' | 'host' | 'health' | 'dialledIn'
+  | 'schemas'
+  | 'registry'
+  | 'network'
+  | 'networkMetrics'
+  | 'breaches'
+  | 'rpc'
+  | 'discovery'
+  | 'host'
+  | 'health'
+  | 'dialledIn'
 >
 
 async function openMesh(
@@ -249,7 +258,18 @@ async function openMesh(
     // Agents are asked by the health room
     { healthIntervalMs: 0 }
   )
-  return { schemas, registry, network, breaches, rpc, discovery, host, health, dialledIn, networkMetrics: measured?.text }
+  return {
+    schemas,
+    registry,
+    network,
+    breaches,
+    rpc,
+    discovery,
+    host,
+    health,
+    dialledIn,
+    networkMetrics: measured?.text
+  }
 }
 
 /** Counting every message costs something: only nodes that are looked at do it. */

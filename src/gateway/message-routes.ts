@@ -26,7 +26,8 @@ const filterQuery = z.strictObject({
 // What a message may say is checked by the node, for the library's users too
 const sendBody = z.strictObject({
   target: z.string(),
-  body: z.unknown(),
+  body: z.unknown().optional(),
+  blob: z.strictObject({ sha256: z.string(), size: z.number() }).exactOptional(),
   from: z.string().exactOptional(),
   type: z.string().exactOptional(),
   correlationId: z.string().exactOptional(),
@@ -45,7 +46,7 @@ const waitQuery = z.strictObject({
 /**
  * | route | query or body | answer |
  * |---|---|---|
- * | `POST /v1/messages` | `{target, body, from?, type?, correlationId?, replyTo?, expectsReply?, expiresInMs?, trace?, timeoutMs?}` | 201 `{id, seq}`: on disk |
+ * | `POST /v1/messages` | `{target, body \| blob {sha256, size}, from?, type?, correlationId?, replyTo?, expectsReply?, expiresInMs?, trace?, timeoutMs?}` | 201 `{id, seq}`: on disk |
  * | `GET /v1/messages/:id` | | `MessageStory` |
  * | `GET /v1/messages/:id/wait` | `until timeoutMs` | `MessageStory`, once it is processed or replied to |
  * | `POST /v1/messages/:id/read` | | `MessageInfo` |

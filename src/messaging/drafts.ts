@@ -27,13 +27,15 @@ export interface DraftInit {
  * @throws {MeshError} INVALID_ARGUMENT, TOO_LARGE, LIMIT_EXCEEDED when its parent has made all its hops
  */
 export function draftOf(message: MessageInit, { id, from, now, parent }: DraftInit): Draft {
-  const { to, body, type = 'application/json', correlationId, expectsReply = false, replyTo, trace } = message
+  const { to, body, blob, type = 'application/json', correlationId, expectsReply = false, replyTo, trace } = message
   if (!agentId.safeParse(to).success) throw invalid('to', `${JSON.stringify(String(to).slice(0, 80))} is no agent id`)
   if (replyTo !== undefined && !agentId.safeParse(replyTo).success) throw invalid('replyTo', 'it is no agent id')
   if (correlationId !== undefined && (correlationId === '' || correlationId.length > MAX_CORRELATION_LENGTH))
     throw invalid('correlationId', `it must have 1 to ${MAX_CORRELATION_LENGTH} characters`)
   if (type === '' || type.length > 128) throw invalid('type', 'it must have 1 to 128 characters')
-  checkBody(body)
+  if (blob === undefined) checkBody(body)
+  else if (body !== undefined || !envelope.shape.blob.safeParse(blob).success)
+    throw invalid('blob', 'it must have sha256 in hex and size, and stands in place of a body')
   return {
     peer: to.slice(0, to.indexOf('/')),
     envelope: {
@@ -47,7 +49,7 @@ export function draftOf(message: MessageInit, { id, from, now, parent }: DraftIn
       sent: now,
       exp: now + expiry(message),
       type,
-      body,
+      ...(blob === undefined ? { body } : { blob }),
       ...traceOf(trace ?? parent?.trace),
       budget: parent === undefined ? { hops: MAX_HOPS } : passedOn(parent)
     }
@@ -94,7 +96,7 @@ export function checkBody(body: unknown): void {
   if (json === undefined) throw invalid('body', 'it has no JSON form')
   if (json.length > MAX_BODY_BYTES || Buffer.byteLength(json) > MAX_BODY_BYTES)
     throw new MeshError('TOO_LARGE', `the body is over the limit of ${MAX_BODY_BYTES} bytes`, {
-      hint: 'send a reference to it'
+      hint: 'keep it as content, and send a reference to it'
     })
 }
 

@@ -19,10 +19,14 @@ import type { MessageHandler, Receiver } from './index.ts'
 import type { Draft, Journal } from './journal.ts'
 import type { Envelope, Receipt } from './messages.ts'
 import type { InPair, Pairs } from './pairs.ts'
-import { endIn, insertEvent, number, putReceipt, text } from './rows.ts'
+import { type Content, fetchAgainAt, fetched } from './references.ts'
+import { endIn, insertEvent, number, putReceipt } from './rows.ts'
+import { readWaiting, type Waiting } from './waiting.ts'
 
 export interface HandlingComponents {
+  readonly self: string
   readonly store: Store
+  readonly blobs?: Content | undefined
   readonly journal: Journal
   readonly pairs: Pairs
   readonly state: AgentState
@@ -37,13 +41,6 @@ export interface HandlingComponents {
   /** There are receipts for it to be pushed. */
   readonly onReceipt: (peer: string) => void
   readonly log: (text: string) => void
-}
-
-/** A message of the inbox that waits for its handler. */
-export interface Waiting {
-  readonly message: Envelope
-  readonly bytes: number
-  readonly tries: number
 }
 
 /** A turn of a pair. */
@@ -229,9 +226,25 @@ export class Handling {
     }
     const tried = this.#isSuspect(pair, number(row, 'n')) ? await this.#suspect(pair, waiting, run) : waiting
     if (tried === undefined) return true
+    if (tried.message.blob !== undefined) {
+      const missing = await this.#missing(pair, tried, run)
+      if (missing !== undefined) return missing
+    }
     const running = this.run(pair, handler, tried.message, tried.tries)
     const result = running instanceof Promise ? await this.#awaited(pair, tried, running) : running
     return this.#finish(pair, tried, result, run)
+  }
+
+  /** Fetches what a message refers to. @returns undefined when it is here, else whether to go on with the next */
+  async #missing(pair: InPair, waiting: Waiting, run: Run): Promise<boolean | undefined> {
+    const { self, blobs, clock, random } = this.#components
+    const missing = await fetched(waiting.message, blobs, { self, now: clock(), signal: this.#stopping.signal })
+    if (missing === undefined) return undefined
+    const { code, reason, isPassing } = missing
+    // As if its handler had failed; but it may take its time until the other node is there
+    if (!isPassing) return this.#again(pair, waiting, { ...FAILED, code, reason, detail: reason }, run)
+    pair.dueAt = fetchAgainAt(clock(), random)
+    return false
   }
 
   /** Whether the last crash has yet to be counted for a message. */
@@ -379,14 +392,7 @@ export class Handling {
   }
 }
 
+const FAILED = { end: 'again', changes: new Map(), drafts: [], isAnswered: false } as const
+
 /** 256 of them are one signature. */
 const MAX_RECEIPT_REASON = 200
-
-function readWaiting(row: Row): Waiting {
-  return {
-    // Written from a parsed envelope
-    message: JSON.parse(text(row, 'envelope')) as Envelope,
-    bytes: number(row, 'bytes'),
-    tries: number(row, 'tries')
-  }
-}

@@ -11,7 +11,10 @@ import { Receiving } from './receiving.ts'
 
 type Given = Pick<MessagingComponents, 'identity' | 'store' | 'policy' | 'permissions' | 'trust' | 'receiver' | 'emit'>
 
-interface InboundComponents extends Given, Required<Pick<MessagingComponents, 'refusal' | 'log' | 'clock' | 'random'>> {
+interface InboundComponents
+  extends Given,
+    Pick<MessagingComponents, 'blobs'>,
+    Required<Pick<MessagingComponents, 'refusal' | 'log' | 'clock' | 'random'>> {
   readonly journal: Journal
   readonly pairs: Pairs
   readonly state: AgentState
@@ -30,7 +33,7 @@ export function createInbound(
   const { identity, trust } = components
   const callerOf = createCallers(ownerCaller(identity.id), trust.of)
   const timeoutMs = init.handlerTimeoutMs ?? limits.HANDLER_TIMEOUT_MS
-  const handling = new Handling({ ...components, callerOf, timeoutMs })
+  const handling = new Handling({ ...components, self: identity.id, callerOf, timeoutMs })
   const receiving = new Receiving({
     ...components,
     self: identity.id,

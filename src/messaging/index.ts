@@ -24,6 +24,7 @@ import type { Store } from '../store/index.ts'
 import type { Trust } from '../trust/index.ts'
 import type { MessageState } from './constants.ts'
 import type { DeliverAnswer, DeliverRequest, Envelope } from './messages.ts'
+import type { Content } from './references.ts'
 
 export * from './constants.ts'
 export {
@@ -43,8 +44,10 @@ export { verifyBatch } from './signatures.ts'
 export interface MessageInit {
   /** Agent id, `<PeerId>/<name>`; the name `owner` is every node's human. */
   readonly to: string
-  /** JSON; at most MAX_BODY_BYTES. */
-  readonly body: unknown
+  /** JSON, or bytes. What is over MAX_BODY_BYTES, and bytes, go by reference: the recipient's node fetches them from this one. */
+  readonly body?: unknown
+  /** In place of a body: content that this node has. The recipient is allowed to read it; a handler's `send` leaves that to the handler. */
+  readonly blob?: { readonly sha256: string; readonly size: number }
   /** Name of the local agent that sends; default `owner`. */
   readonly from?: string
   /** Content type of the body; default `application/json`. */
@@ -106,6 +109,8 @@ export interface MessageInfo {
   readonly bytes: number
   /** Unset once it was dropped, MESSAGE_KEPT_MS after the end. */
   readonly body?: unknown
+  /** In place of a body; an agent's is here when its handler runs, the owner's must be fetched. */
+  readonly blob?: { readonly sha256: string; readonly size: number }
 }
 
 /** What is known of a message: itself, what happened to it, oldest first, and its reply. */
@@ -231,6 +236,8 @@ export interface MessagingComponents {
   readonly rpc: Rpc
   readonly policy: Policy
   readonly permissions: Pick<Permissions, 'expect' | 'permit'>
+  /** Where bodies lie that go by reference; without it there are none. */
+  readonly blobs?: Content
   readonly trust: Pick<Trust, 'note' | 'of'>
   /** How a local agent takes messages; looked at for each. */
   readonly receiver: (agent: string) => Receiver

@@ -15,6 +15,8 @@ import {
 export const messageId = z.string().regex(/^[0-7][0-9A-HJKMNP-TV-Z]{25}$/)
 const count = z.int().min(0)
 const time = z.int().min(0)
+/** As protocols/blob has it. */
+const contentDigest = z.string().regex(/^[0-9a-f]{64}$/)
 const digest = z.string().regex(/^[\w-]{43}$/)
 const code = z.string().regex(/^[A-Z][A-Z0-9_]{0,63}$/)
 const reason = z.string().max(MAX_REASON_LENGTH)
@@ -44,7 +46,7 @@ export const envelope = z.object({
   type: z.string().min(1).max(128),
   body: z.unknown().optional(),
   /** In place of a body. */
-  blob: z.object({ sha256: digest, size: count }).optional(),
+  blob: z.object({ sha256: contentDigest, size: count }).optional(),
   /** Of a reply. */
   outcome: z.enum(['result', 'error', 'expired']).optional(),
   /** https://www.w3.org/TR/trace-context/#traceparent-header */

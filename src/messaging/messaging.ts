@@ -30,6 +30,7 @@ import { noMessage, OwnerInbox } from './owner-inbox.ts'
 import { Pairs } from './pairs.ts'
 import { countDeadLetters, readDeadLetters, readInbox, readOutbox, readStory, withProblem } from './reading.ts'
 import { Receipts } from './receipts.ts'
+import { drafted } from './references.ts'
 import { Room, Waiting } from './room.ts'
 import { text } from './rows.ts'
 import { BEGIN, END, hasCrashed } from './running.ts'
@@ -43,7 +44,7 @@ export function createMessaging(components: MessagingComponents, init: Messaging
   return new MessageRoom(components, init)
 }
 
-type Optional = 'carryReceipts' | 'onMet' | 'prepare'
+type Optional = 'blobs' | 'carryReceipts' | 'onMet' | 'prepare'
 
 class MessageRoom implements Messaging {
   readonly #components: Required<Omit<MessagingComponents, Optional>> & Pick<MessagingComponents, Optional>
@@ -158,8 +159,9 @@ class MessageRoom implements Messaging {
   async send(message: MessageInit, options: SendOptions = {}): Promise<Sent> {
     const { from = limits.OWNER_AGENT } = message
     this.#checkSender(from)
-    const draft = this.#draft(message, `${this.#self}/${from}`)
-    return this.#queue(draft, options)
+    const make = (each: MessageInit): Draft => this.#draft(each, `${this.#self}/${from}`)
+    const { signal } = options
+    return this.#queue(await drafted(message, make, this.#components.blobs, { self: this.#self, signal }), options)
   }
 
   inbox(filter: Parameters<Messaging['inbox']>[0] = {}): readonly MessageInfo[] {

@@ -113,7 +113,7 @@ function info(row: Row): Omit<MessageInfo, 'direction' | 'tries'> {
   // Written from a parsed envelope
   const envelope = JSON.parse(text(row, 'envelope')) as Envelope
   const [code, reason] = [optionalText(row, 'code'), optionalText(row, 'reason')]
-  const { id, from, to, kind, corr, seq, type, body } = envelope
+  const { id, from, to, kind, corr, seq, type, body, blob } = envelope
   return {
     id,
     from,
@@ -128,7 +128,8 @@ function info(row: Row): Omit<MessageInfo, 'direction' | 'tries'> {
     ...(code === undefined ? {} : { code }),
     ...(reason === undefined ? {} : { reason }),
     bytes: number(row, 'bytes'),
-    ...(body === undefined ? {} : { body })
+    ...(body === undefined ? {} : { body }),
+    ...(blob === undefined ? {} : { blob })
   }
 }
 

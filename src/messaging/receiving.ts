@@ -192,7 +192,8 @@ export class Receiving {
     const standing = this.#solicited(envelope)
     if (standing === 'forged') return refused('FORBIDDEN', 'it answers a request that was put to another')
     if (standing === 'solicited') return this.#keep(batch, arrival, pair)
-    const admitted = this.#admit(batch.caller, envelope, { agent: pair.agent, bytes: arrival.text.length })
+    const bytes = arrival.text.length + (envelope.blob?.size ?? 0)
+    const admitted = this.#admit(batch.caller, envelope, { agent: pair.agent, bytes })
     if (admitted === undefined) return this.#keep(batch, arrival, pair)
     return admitted.then((refusal) => {
       if (refusal !== undefined) return { result: refusal }
@@ -242,7 +243,8 @@ export class Receiving {
     const late = this.#lateReply(batch, arrival, pair)
     if (late !== undefined) return late
     if (pair.agent === OWNER_AGENT) return this.#store(batch, arrival, pair, { state: 'delivered' })
-    const isFree = pair.isWarm && pair.waiting === 0 && pair.arriving === 0 && !pair.isRunning
+    const isFree =
+      arrival.envelope.blob === undefined && pair.isWarm && pair.waiting === 0 && pair.arriving === 0 && !pair.isRunning
     const handler = isFree ? receiver(pair.agent) : undefined
     if (typeof handler !== 'function' || performance.now() > batch.fastUntil || !handling.hasSlot(pair.agent))
       return this.#store(batch, arrival, pair, { state: 'accepted' })

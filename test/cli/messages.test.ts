@@ -1,3 +1,4 @@
+import { writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { expect, it, onTestFinished, vi } from 'vitest'
 import { openControl } from '../../src/gateway/index.ts'
@@ -74,4 +75,18 @@ it('send --wait says what it waits for, and gives up without taking the message 
   expect(sent).toMatchObject({ stdout: '', stderr: expect.stringContaining('TIMEOUT') })
   expect(sent.code).not.toBe(0)
   expect(far.messages.inbox()).toMatchObject([{ body: 'are you there?', state: 'delivered' }])
+})
+
+it('send --file sends a reference, and messages show tells how to get it', async () => {
+  const { node, far, cli } = await start()
+  const path = join(temporaryFolder(), 'report.txt')
+  await writeFile(path, 'all is well')
+  const sent = await cli(['send', `${far.id}/owner`, '--file', path, '--type', 'text/plain', '--json'])
+  const { id } = JSON.parse(sent.stdout)
+  await expect.poll(() => far.messages.inbox()).toMatchObject([{ id, type: 'text/plain', blob: { size: 11 } }])
+  const [blob] = node.blobs.list()
+  expect(blob).toMatchObject({ size: 11, readers: [far.id] })
+  expect((await cli(['messages', 'show', id])).stdout).toContain(`${blob?.sha256}, 11 bytes`)
+  await far.blobs.fetch(node.id, blob?.sha256 ?? '')
+  expect(await cli(['send', `${far.id}/owner`, '--file', join(path, 'none')])).toMatchObject({ stdout: '' })
 })

@@ -1,5 +1,5 @@
 import type { MessageStory } from '../../index.ts'
-import { print, printFields, json as toJson } from '../output.ts'
+import { print, printFields, programName, json as toJson } from '../output.ts'
 import type { Verb } from '../verb.ts'
 import { readable } from './send.ts'
 
@@ -28,9 +28,15 @@ export const showMessage: Verb = {
         )
       ],
       ['reply', story.reply === undefined ? undefined : `${story.reply.outcome}: ${readable(story.reply.body)}`],
+      ['content', story.blob && [`${story.blob.sha256}, ${story.blob.size} bytes`, ...howToGet(story)]],
       ['body', story.body === undefined ? undefined : readable(story.body)]
     ])
   }
+}
+
+function howToGet({ direction, from, blob }: MessageStory): string[] {
+  if (direction === 'out') return []
+  return [`get it with: ${programName()} blobs get ${blob?.sha256 ?? ''} FILE --from ${from.split('/')[0] ?? ''}`]
 }
 
 function why({ code, reason }: { readonly code?: string; readonly reason?: string }): string {

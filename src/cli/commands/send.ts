@@ -1,3 +1,5 @@
+import { resolve } from 'node:path'
+import type { BlobRef } from '../../blobs/index.ts'
 import { MeshError } from '../../errors.ts'
 import type { MessageStory, Sent } from '../../index.ts'
 import { note, plain, print, programName, progress, json as toJson } from '../output.ts'
@@ -9,11 +11,14 @@ export const send: Verb = {
   examples: [
     'send @owner@laptop "the build is green"',
     `send @planner --data '{"task":"tidy up"}' --request --wait`,
-    'pryx-mesh send @archive@store - --expires 7d < report.txt'
+    'pryx-mesh send @archive@store - --expires 7d < report.txt',
+    'send @archive@store --file report.pdf --type application/pdf'
   ],
   options: (command) =>
     command
       .option('--data <json>', 'JSON in place of a text')
+      .option('--file <path>', 'a file in place of a text: it is fetched by SHA-256')
+      .option('--type <type>', 'content type')
       .option('--request', 'expect one reply')
       .option('--wait', 'wait until it is processed; with --request until the reply, and print it')
       .option('--timeout <duration>', 'how long to wait (default: 10m)', duration)
@@ -21,10 +26,15 @@ export const send: Verb = {
       .option('--from <agent>', 'the local agent that sends (default: owner)')
       .option('--correlation <id>', 'an id of your own that goes with it'),
   async run({ client, json }, options, [target = '', argument]) {
-    const { data, request, wait, timeout, expires, from, correlation } = options
+    const { data, file, type, request, wait, timeout, expires, from, correlation } = options
+    const content =
+      typeof file === 'string'
+        ? { blob: await client.ask<BlobRef>('POST', '/v1/blobs', { path: resolve(file) }) }
+        : await contentOf(data as string | undefined, argument)
     const sent = await client.ask<Sent>('POST', '/v1/messages', {
       target,
-      ...(await contentOf(data as string | undefined, argument)),
+      ...content,
+      ...(type === undefined ? {} : { type }),
       from,
       correlationId: correlation,
       expectsReply: request,

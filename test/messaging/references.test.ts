@@ -1,0 +1,115 @@
+import { expect, it } from 'vitest'
+import { MeshError } from '../../src/errors.ts'
+import type { Node } from '../../src/index.ts'
+import type { Content } from '../../src/messaging/references.ts'
+import { failureOf, startPair } from '../nodes.ts'
+import { Mesh, openRoom, soon } from './room.ts'
+
+const SHA256 = 'ab'.repeat(32)
+
+async function contentOf(node: Node, sha256: string): Promise<Buffer> {
+  return Buffer.concat(await Array.fromAsync(node.blobs.open(sha256)))
+}
+
+it.each<{ id: string; body: unknown; content: Buffer; type: string }>([
+  {
+    id: 'JSON over the limit',
+    body: { text: 'ä'.repeat(200_000) },
+    content: Buffer.from(JSON.stringify({ text: 'ä'.repeat(200_000) })),
+    type: 'application/json'
+  },
+  {
+    id: 'bytes',
+    body: new Uint8Array(1_000).fill(7),
+    content: Buffer.alloc(1_000, 7),
+    type: 'application/octet-stream'
+  }
+])('$id go by reference, and are there when the handler runs', async ({ body, content, type }) => {
+  const [near, far] = await startPair()
+  const seen: unknown[] = []
+  await far.agents.add({
+    name: 'reader',
+    async onMessage({ blob, type: contentType, body: none }) {
+      seen.push([contentType, blob?.size, none, (await contentOf(far, blob?.sha256 ?? '')).equals(content)])
+    }
+  })
+  await far.policy.put([{ id: 'reader', effect: 'allow', who: '*', act: 'message.send', res: 'agent:reader' }])
+  const { id } = await near.send(`${far.id}/reader`, body)
+  await near.messages.waitFor(id, { signal: soon() })
+  expect(seen).toEqual([[type, content.length, undefined, true]])
+  expect(near.messages.show(id)?.blob?.size).toBe(content.length)
+})
+
+/** Content of which the other node has none until it comes. */
+function contentThat(fail: () => MeshError | undefined): Content & { readonly fetches: number } {
+  let fetches = 0
+  return {
+    get fetches() {
+      return fetches
+    },
+    has: () => false,
+    put: () => Promise.reject(new Error('nothing is put')),
+    allow: async () => {},
+    fetch: async (_peer, sha256) => {
+      fetches += 1
+      const failure = fail()
+      if (failure !== undefined) throw failure
+      return { sha256, size: 5 }
+    }
+  }
+}
+
+async function startTwo(blobs: Content) {
+  const mesh = new Mesh()
+  const kept: unknown[] = []
+  const ann = await openRoom(mesh, { more: { blobs: { ...contentThat(() => undefined), has: () => true } } })
+  const bob = await openRoom(mesh, { more: { blobs, random: () => 0 } })
+  bob.handlers.set('keeper', ({ blob }) => void kept.push(blob))
+  return { ann, bob, kept, to: `${bob.id}/keeper` }
+}
+
+it.each(['NOT_FOUND', 'FORBIDDEN', 'LIMIT_EXCEEDED', 'INVALID_MESSAGE'] as const)(
+  'content that fails with %s counts as an attempt, and buries the message after five',
+  async (code) => {
+    const blobs = contentThat(() => new MeshError(code, 'not for you'))
+    const { ann, bob, kept, to } = await startTwo(blobs)
+    const { id } = await ann.messaging.send({ to, blob: { sha256: SHA256, size: 5 } })
+    expect(await failureOf(ann.messaging.waitFor(id, { signal: soon() }))).toMatchObject({ code })
+    expect(bob.messaging.deadLetters()).toMatchObject([{ id, tries: 5 }])
+    expect([blobs.fetches, kept]).toEqual([5, []])
+  }
+)
+
+it.each(['UNREACHABLE', 'CONNECTION_LOST', 'BUSY'] as const)(
+  'content that fails with %s is waited for, in order, and counts for nothing',
+  async (code) => {
+    let left = 7
+    const { ann, bob, kept, to } = await startTwo(
+      contentThat(() => (left-- > 0 ? new MeshError(code, 'not now') : undefined))
+    )
+    const blob = { sha256: SHA256, size: 5 }
+    const { id } = await ann.messaging.send({ to, blob })
+    const next = await ann.messaging.send({ to, body: 'after it' })
+    await ann.messaging.waitFor(next.id, { signal: soon() })
+    expect(kept).toEqual([blob, undefined])
+    expect(bob.messaging.show(id)?.tries).toBe(0)
+  }
+)
+
+it('takes content of another size than the message says for a failure', async () => {
+  const { ann, to } = await startTwo(contentThat(() => undefined))
+  const { id } = await ann.messaging.send({ to, blob: { sha256: SHA256, size: 6 } })
+  expect(await failureOf(ann.messaging.waitFor(id, { signal: soon() }))).toMatchObject({ code: 'INVALID_MESSAGE' })
+})
+
+it.each([
+  { id: 'a body beside it', message: { body: 1, blob: { sha256: SHA256, size: 5 } }, code: 'INVALID_ARGUMENT' },
+  { id: 'no digest', message: { blob: { sha256: 'abc', size: 5 } }, code: 'INVALID_ARGUMENT' },
+  { id: 'content that is not here', message: { blob: { sha256: SHA256, size: 5 } }, has: false, code: 'NOT_FOUND' },
+  { id: 'bytes, at a node without content', message: { body: new Uint8Array(1) }, none: true, code: 'TOO_LARGE' }
+])('refuses $id: $code', async ({ message, has = true, none = false, code }) => {
+  const blobs = { ...contentThat(() => undefined), has: () => has }
+  const ann = await openRoom(new Mesh(), none ? {} : { more: { blobs } })
+  const sent = ann.messaging.send({ to: `${ann.id}/owner`, ...message })
+  expect(await failureOf(sent)).toMatchObject({ code })
+})
