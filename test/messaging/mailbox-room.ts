@@ -17,6 +17,8 @@ export interface MailRoomInit {
   /** Where an earlier one was. */
   readonly folder?: string
   readonly clock?: () => number
+  /** Its agents. */
+  readonly handlers?: Room['handlers']
   readonly refusal?: () => MeshError | undefined
   /** Where others are. */
   readonly addresses?: () => readonly string[]
@@ -35,6 +37,7 @@ export async function openMailRoom(mesh: Mesh, init: MailRoomInit = {}): Promise
     identity,
     clock,
     ...(init.refusal && { refusal: init.refusal }),
+    ...(init.handlers && { handlers: init.handlers }),
     path: join(folder, 'mesh.db'),
     more: {
       random: () => 0.005,

@@ -86,12 +86,23 @@ export interface RoomInit extends MessagingInit {
   readonly permissions?: MessagingComponents['permissions']
   readonly refusal?: MessagingComponents['refusal']
   readonly store?: Store
+  /** What is there from the start, as after a restart. */
+  readonly handlers?: Map<string, Receiver>
   readonly more?: Partial<MessagingComponents>
 }
 
 /** A room on the mesh that lets everybody write to everyone. */
 export async function openRoom(mesh: Mesh, init: RoomInit = {}): Promise<Room> {
-  const { identity = createIdentity(), path, clock = Date.now, permissions, refusal, more, ...limits } = init
+  const {
+    identity = createIdentity(),
+    path,
+    clock = Date.now,
+    permissions,
+    refusal,
+    more,
+    handlers = new Map(),
+    ...limits
+  } = init
   const opened =
     init.store ??
     (await openStore({ migrations: [messagingMigrations, mailboxMigrations, policyMigrations], ...(path && { path }) }))
@@ -108,7 +119,6 @@ export async function openRoom(mesh: Mesh, init: RoomInit = {}): Promise<Room> {
   const events = createEvents()
   const told: Room['told'] = []
   events.on('*', (detail, event) => void told.push({ event, detail }))
-  const handlers = new Map<string, Receiver>()
   const messaging = createMessaging(
     {
       identity,
