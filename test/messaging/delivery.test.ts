@@ -1,5 +1,8 @@
 import { expect, it } from 'vitest'
+import { MeshError } from '../../src/errors.ts'
 import { createIdentity } from '../../src/identity/index.ts'
+import { mailboxMigrations, messagingMigrations } from '../../src/messaging/index.ts'
+import { openStore, type Store } from '../../src/store/index.ts'
 import { failureOf } from '../nodes.ts'
 import { joined, keeper, Mesh, openRoom, queuedFor, soon } from './room.ts'
 
@@ -172,3 +175,68 @@ it.each([
   expect(await failureOf(ann.messaging.send({ to, body: 1, ...message }))).toMatchObject({ code })
   expect(ann.messaging.counts.queued).toBe(0)
 })
+
+it('knows what is brought again while it is being written: kept both times, handled once, and in order', async () => {
+  const mesh = new Mesh()
+  const store = await openStore({ migrations: [messagingMigrations, mailboxMigrations] })
+  // A disk that takes its time
+  const write: Store['write'] = async (statements) => {
+    for (let turns = 0; turns < 5; turns += 1) await new Promise(setImmediate)
+    return store.write(statements)
+  }
+  const [ann, bob] = [await openRoom(mesh), await openRoom(mesh, { store: withWrite(store, write) })]
+  const { kept, handler } = keeper()
+  bob.handlers.set('keeper', handler)
+  const states: string[] = []
+  mesh.meddle = async (_from, to, body, answer) => {
+    if (to !== bob.id || (body as { op: string }).op !== 'deliver') return answer()
+    const answers = (await Promise.all([answer(), answer()])) as { results: { state: string }[] }[]
+    states.push(...answers.flatMap(({ results }) => results.map(({ state }) => state)))
+    return answers[1]
+  }
+  const bodies = Array.from({ length: 200 }, (_, n) => n)
+  const sent = await Promise.all(bodies.map((body) => ann.messaging.send({ to: `${bob.id}/keeper`, body })))
+  for (const { id } of sent) await ann.messaging.waitFor(id, { signal: soon() })
+  expect(kept).toEqual(bodies)
+  expect(new Set(states)).toEqual(new Set(['kept']))
+})
+
+it('a send that the disk refuses takes none with it, and those after it keep their order', async () => {
+  const mesh = new Mesh()
+  const store = await openStore({ migrations: [messagingMigrations, mailboxMigrations] })
+  let refusals = 0
+  const ann = await openRoom(mesh, {
+    store: withWrite(store, (statements) =>
+      statements.some(({ params = [] }) => params.some((each) => String(each).includes('"poison"'))) && ++refusals
+        ? Promise.reject(new MeshError('IO', 'no'))
+        : store.write(statements)
+    )
+  })
+  const bob = await openRoom(mesh)
+  const { kept, handler } = keeper()
+  bob.handlers.set('keeper', handler)
+  const to = `${bob.id}/keeper`
+  // Turns of their own, so a transaction each
+  const sent: ReturnType<typeof ann.messaging.send>[] = []
+  for (const n of [1, 'poison', 3]) {
+    const sending = ann.messaging.send({ to, body: { n } })
+    // Looked at below
+    sending.catch(() => {})
+    sent.push(sending)
+    await new Promise(setImmediate)
+  }
+  const [first, poison, last] = sent
+  expect(await failureOf(poison ?? Promise.resolve())).toMatchObject({ code: 'IO' })
+  for (const each of [await first, await last]) await ann.messaging.waitFor(each?.id ?? '', { signal: soon() })
+  expect(kept).toEqual([{ n: 1 }, { n: 3 }])
+  expect(refusals).toBe(1)
+})
+
+function withWrite(store: Store, write: Store['write']): Store {
+  return {
+    write,
+    get: (sql, params) => store.get(sql, params),
+    all: (sql, params) => store.all(sql, params),
+    close: () => store.close()
+  }
+}
