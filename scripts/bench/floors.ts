@@ -42,6 +42,7 @@ const FLOORS: readonly (Floor & { readonly pick: Pick })[] = [
   },
   streamRate('libp2p', 0.6),
   streamRate('a2a', 50),
+  { bench: 'blob', name: 'bytes to libp2p', bound: 0.9, unit: '×', pick: ratio('blob', 1, 'libp2p', 'runs') },
   {
     bench: 'start',
     name: 'to ready, p50',

@@ -6,6 +6,7 @@
  */
 import { parseArgs } from 'node:util'
 import { benchAgents } from './agents.ts'
+import { benchBlobs } from './blob.ts'
 import { runFolder } from './children.ts'
 import { benchFind } from './find.ts'
 import { judge } from './floors.ts'
@@ -26,6 +27,7 @@ const BENCHES: Readonly<Record<BenchName, (context: BenchContext) => Promise<Ben
   status: benchStatus,
   messages: benchMessages,
   agents: benchAgents,
+  blob: benchBlobs,
   steps: benchSteps
 }
 

@@ -52,6 +52,7 @@ export function toText({ machine, reps, seconds, results, floors, skipped }: Rep
   add('status: the answer of the control socket', findRows(of('status')))
   add('messages: 1 KiB on disk at both sides, 64 in flight', messageRows(of('messages')))
   add('agents: 1,000 clients of the WebSocket edge, 256 of them registered', agentRows(of('agents')))
+  add('blob: 256 MiB, ours from file to file and checked, the others from memory to memory', blobRows(of('blob')))
   add('steps: what a call costs beside the transport', stepRows(of('steps')))
   add('floors', floorRows(floors))
   if (skipped.length > 0)
@@ -118,6 +119,16 @@ function agentRows(results: readonly Result[]): string[][] {
     result.p99Ms.toFixed(2)
   ])
   return [['', 'KB', 'ping p50 ms', 'p99 ms'], ...rows]
+}
+
+function blobRows(results: readonly Result[]): string[][] {
+  const rows = results.map((result) => [
+    result.system,
+    (result.perSecond / 1e6).toFixed(0),
+    result.p50Ms.toFixed(0),
+    ratioText(results, result)
+  ])
+  return [['system', 'MB/s', 'p50 ms', 'pryx-mesh is'], ...rows]
 }
 
 function stepRows(results: readonly Result[]): string[][] {

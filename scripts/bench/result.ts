@@ -3,7 +3,7 @@
 import type { SystemName } from './system.ts'
 import { Skip } from './system.ts'
 
-export const BENCH_NAMES = ['call', 'stream', 'start', 'find', 'status', 'messages', 'agents', 'steps'] as const
+export const BENCH_NAMES = ['call', 'stream', 'start', 'find', 'status', 'messages', 'agents', 'blob', 'steps'] as const
 export type BenchName = (typeof BENCH_NAMES)[number]
 
 /** One line of the results; medians over the repetitions. */
@@ -14,7 +14,7 @@ export interface Result {
   readonly inFlight: number
   /** JSON bytes each way; of one item for a stream; 0 where nothing is sent. */
   readonly bytes: number
-  /** Calls, items, starts or finds. */
+  /** Calls, items, starts or finds; bytes for blobs. */
   readonly perSecond: number
   readonly p50Ms: number
   readonly p99Ms: number
