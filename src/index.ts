@@ -20,6 +20,7 @@ export type {
   Session,
   TrustLevel
 } from './auth/index.ts'
+export type { BlobInfo, BlobRef, Blobs, FetchOptions } from './blobs/index.ts'
 export type { Change, FindOptions, FindResults, FindSource, FindSummary, Found } from './discovery/index.ts'
 export type {
   AgentConnection,
