@@ -48,7 +48,11 @@ export function createEdges(components: EdgesComponents): Edges {
     answers: createAnswers(store, clock),
     networkMetrics: components.networkMetrics ?? (async () => ''),
     async checkDisk() {
-      await store.write([{ sql: 'UPDATE edge_answer SET at = at WHERE caller IS NULL' }])
+      // A transaction that changes nothing would not reach the disk
+      await store.write([
+        { sql: "INSERT OR REPLACE INTO edge_answer (caller, key, digest, at) VALUES ('', '', '', 0)" },
+        { sql: "DELETE FROM edge_answer WHERE caller = ''" }
+      ])
     }
   }
 }

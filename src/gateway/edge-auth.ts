@@ -60,6 +60,8 @@ export interface EdgeAuthInit {
   readonly edges: Node['edges']
   readonly hosts: Hosts
   readonly replays: Replays
+  /** The same for keys that nobody knows. */
+  readonly strangers: Replays
   /** Milliseconds since 1970. */
   readonly now: () => number
 }
@@ -70,14 +72,15 @@ interface Read {
   readonly proofs: readonly { readonly key: string; readonly id: string; readonly at: number }[]
 }
 
-export function createEdgeAuth({ edges, hosts, replays, now }: EdgeAuthInit): EdgeAuth {
+export function createEdgeAuth({ edges, hosts, replays, strangers, now }: EdgeAuthInit): EdgeAuth {
   const attempts = createAttempts(now)
   const readClaim = createReader({ edges, hosts, now })
 
   const accept = async ({ claim, proofs }: Read, signal: AbortSignal): Promise<Session> => {
     const session = await edges.authenticate(claim, { signal })
     // Last, and in one go: of two copies of a request one is refused
-    for (const { key, id, at } of proofs) replays.take(key, id, at)
+    const remembered = isStranger(session, claim) ? strangers : replays
+    for (const { key, id, at } of proofs) remembered.take(key, id, at)
     return session
   }
 
@@ -104,6 +107,11 @@ export function createEdgeAuth({ edges, hosts, replays, now }: EdgeAuthInit): Ed
         return accept({ claim, proofs: [] }, within(signal))
       })
   }
+}
+
+/** One key more, of which nobody has said anything. */
+function isStranger({ caller }: Session, { presented = [] }: EdgeClaim): boolean {
+  return caller.trust === 'unknown' && presented.length === 0 && caller.credentials[0]?.method === 'http-signature'
 }
 
 function isOwnerToken(token: string): boolean {

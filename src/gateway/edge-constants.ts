@@ -39,6 +39,8 @@ export const PROOF_WINDOW_MS = 60_000
 /** Proofs remembered until they are too old: in all (about 100 bytes each), and of one key; beyond it a key must wait. */
 export const MAX_PROOFS = 262_144
 export const MAX_PROOFS_PER_KEY = 16_384
+/** Of keys that nobody knows, at about 500 bytes each: anybody can make as many as he likes, and must not fill the others' place. */
+export const MAX_PROOFS_OF_STRANGERS = 65_536
 
 /** Of a nonce or `jti`. */
 export const MAX_PROOF_ID_LENGTH = 128

@@ -17,7 +17,7 @@ export interface Replays {
 }
 
 /** Two generations: the younger takes what is new, the older is dropped whole when its last proof is too old. */
-export function createReplays(now: () => number): Replays {
+export function createReplays(now: () => number, maxProofs = MAX_PROOFS): Replays {
   // Proofs have times in seconds
   const opened = Math.floor(now() / 1_000) * 1_000
   let young = new Map<string, Set<string>>()
@@ -44,7 +44,7 @@ export function createReplays(now: () => number): Replays {
       turn()
       const used = young.get(key) ?? new Set<string>()
       if (used.has(id) || old.get(key)?.has(id) === true) throw refused('replayed', 'the proof has been used before')
-      if (used.size >= MAX_PROOFS_PER_KEY || size + oldSize >= MAX_PROOFS)
+      if (used.size >= MAX_PROOFS_PER_KEY || size + oldSize >= maxProofs)
         throw new MeshError('BUSY', 'more proofs than can be remembered', { hint: 'come back in two minutes' })
       young.set(key, used.add(id))
       size += 1

@@ -22,7 +22,7 @@ import { getRequestListener } from '@hono/node-server'
 import { MeshError } from '../errors.ts'
 import type { Node } from '../index.ts'
 import { createEdgeAuth, type EdgeAuth } from './edge-auth.ts'
-import { EDGE_LIMITS, type EdgeLimits } from './edge-constants.ts'
+import { EDGE_LIMITS, type EdgeLimits, MAX_PROOFS_OF_STRANGERS } from './edge-constants.ts'
 import { createHosts, type Hosts, isLoopback, type Listen, readListen, refusalOf } from './edge-hosts.ts'
 import { createReplays } from './edge-replays.ts'
 import { createRest } from './rest.ts'
@@ -106,7 +106,8 @@ export async function openEdge(init: EdgeInit): Promise<Edge> {
   const closing = new AbortController()
   const listen = await listening(server, wanted)
   const known = createHosts({ listen, isTls: tls !== undefined, hosts, origins })
-  const auth = createEdgeAuth({ edges: node.edges, hosts: known, replays: createReplays(now), now })
+  const strangers = createReplays(now, MAX_PROOFS_OF_STRANGERS)
+  const auth = createEdgeAuth({ edges: node.edges, hosts: known, replays: createReplays(now), strangers, now })
   const tracing = await openTracing(init)
   serve(server, { init, auth, hosts: known, limits, closing: closing.signal, tracing })
   return {

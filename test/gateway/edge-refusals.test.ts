@@ -5,6 +5,7 @@ import { MAX_REFUSED_PER_ADDRESS, REFUSED_WINDOW_MS } from '../../src/gateway/ed
 import { createHosts } from '../../src/gateway/edge-hosts.ts'
 import { createReplays } from '../../src/gateway/edge-replays.ts'
 import { failureOf, startNode } from '../nodes.ts'
+import { type Key, makeKey, signed } from './edge-clients.ts'
 
 /** A request as it came from an address, which a test on one machine can't be at. */
 function requestFrom(remoteAddress: string, bearer: string): IncomingMessage {
@@ -24,7 +25,8 @@ async function start() {
   const time = { now: Date.now() }
   const now = () => time.now
   const hosts = createHosts({ listen: { host: '203.0.113.5', port: 8645 }, isTls: true, hosts: [], origins: [] })
-  return { node, time, auth: createEdgeAuth({ edges: node.edges, hosts, replays: createReplays(now), now }) }
+  const memory = { replays: createReplays(now), strangers: createReplays(now, 3) }
+  return { node, time, auth: createEdgeAuth({ edges: node.edges, hosts, ...memory, now }) }
 }
 
 it('the owner’s token is good on its machine only', async () => {
@@ -55,6 +57,22 @@ it('this machine may have a proxy for everybody, and never waits', async () => {
     expect(await failureOf(auth.authenticate(requestFrom('127.0.0.1', 'mesh_k_guess')))).toMatchObject({
       code: 'UNAUTHENTICATED'
     })
+})
+
+it('keys that anybody can make don’t take the place of those that somebody knows', async () => {
+  const { auth, node } = await start()
+  const ask = (key: Key) => {
+    const { init } = signed({ url: 'https://203.0.113.5:8645/v1/self', key: key.privateKey, keyId: key.did })
+    const request = requestFrom('192.0.2.1', 'x')
+    return auth.authenticate(
+      Object.assign(request, { headers: { host: request.headers.host, ...(init.headers as object) } })
+    )
+  }
+  for (let n = 0; n < 3; n += 1) expect((await ask(makeKey())).caller.trust).toBe('unknown')
+  expect(await failureOf(ask(makeKey()))).toMatchObject({ code: 'BUSY' })
+  const known = makeKey()
+  await node.trust.set(known.peer, { level: 'known' })
+  expect((await ask(known)).caller).toMatchObject({ peer: known.peer, trust: 'known' })
 })
 
 it('a credential in a first frame is as good as in a header', async () => {

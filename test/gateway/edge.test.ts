@@ -1,8 +1,9 @@
 import { once } from 'node:events'
 import { request } from 'node:http'
 import { connect } from 'node:net'
-import { describe, expect, it } from 'vitest'
+import { describe, expect, it, onTestFinished } from 'vitest'
 import { type EdgeInit, openEdge } from '../../src/gateway/index.ts'
+import { createNode } from '../../src/index.ts'
 import { failureOf, startNode } from '../nodes.ts'
 import { problemOf, startEdge } from './edge-kit.ts'
 
@@ -272,6 +273,22 @@ describe('a connection that asks to become another', () => {
     expect(await upgrade('/v1/ws', 'origin: https://evil.example\r\n')).toMatch(/^HTTP\/1.1 403 /)
     expect(seen).toHaveLength(1)
   })
+})
+
+it('a node that is not started is alive, and not ready', async () => {
+  const node = await createNode({ listen: ['/ip4/127.0.0.1/tcp/0'], lan: false })
+  onTestFinished(() => node.stop())
+  const edge = await openEdge({ node, listen: '127.0.0.1:0' })
+  onTestFinished(() => edge.close())
+  expect((await fetch(`${edge.url}/healthz`)).status).toBe(200)
+  expect(await problemOf(await fetch(`${edge.url}/readyz`))).toEqual({ status: 503, code: 'UNREACHABLE' })
+})
+
+it('a node whose disk takes nothing is not ready', async () => {
+  const { node, url } = await startEdge()
+  expect((await fetch(`${url}/readyz`)).status).toBe(200)
+  await node.stop()
+  await expect.poll(async () => (await fetch(`${url}/readyz`)).status, { timeout: 5_000 }).toBe(503)
 })
 
 it('every answer carries what keeps browsers from harm', async () => {
