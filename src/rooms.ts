@@ -301,15 +301,21 @@ async function openAccess(
   const isBlocked = (peer: string): boolean => trust.of(peer).level === 'blocked'
   const grants = await createGrants({ identity, store, emit, isBlocked })
   const permissions = resources.adopt(
-    await createPermissions({
-      ...{ identity, store, policy, grants, trust, rpc, emit, log, on: events.on, diff: diffDefinitions },
-      capabilityOf: (agent, capability, kind) =>
-        registry
-          .record(agent)
-          ?.record.capabilities.find((each) => each.name === capability && (kind === undefined || each.kind === kind)),
-      ...(approver === undefined ? {} : { approver }),
-      ...(approverCommand === undefined ? {} : { approverCommand })
-    }),
+    await createPermissions(({
+	identity,
+	store,
+	policy,
+	grants,
+	trust,
+	rpc,
+	emit,
+	log,
+	on: events.on,
+	diff: diffDefinitions,
+	capabilityOf: (agent, capability, kind) => registry.record(agent)?.record.capabilities.find((each) => each.name === capability && (kind === undefined || each.kind === kind)),
+	...approver === undefined ? {} : { approver },
+	...approverCommand === undefined ? {} : { approverCommand }
+})),
     (opened) => opened.stop()
   )
   const pins = await createPins({ store, emit })
