@@ -12,7 +12,35 @@ const settings = z.strictObject({
   name: z.string().min(1).max(64).optional(),
   listen: z.array(address).optional(),
   bootstrap: z.array(address).optional(),
-  lan: z.boolean().optional()
+  lan: z.boolean().optional(),
+  auth: z
+    .strictObject({
+      issuers: z
+        .array(
+          z.strictObject({
+            issuer: z.url(),
+            introspection: z
+              .strictObject({ clientId: z.string().min(1), clientSecretFile: z.string().min(1) })
+              .exactOptional(),
+            acceptUnbound: z.boolean().exactOptional()
+          })
+        )
+        .exactOptional(),
+      audience: z.url().exactOptional(),
+      mtls: z
+        .strictObject({
+          ca: z.string().min(1).exactOptional(),
+          pins: z
+            .array(
+              z.strictObject({ spki: z.string(), name: z.string().min(1), scopes: z.array(z.string()).exactOptional() })
+            )
+            .exactOptional()
+        })
+        .exactOptional()
+    })
+    .exactOptional(),
+  approverCommand: z.array(z.string()).min(1).optional(),
+  swarmKey: z.string().min(1).optional()
 })
 
 /** The lasting settings of `config.json`, as in `NodeInit`; what a program is given at its start goes before them. */
@@ -74,7 +102,7 @@ function parse(text: string, path: string): unknown {
 function invalid(path: string, what: string, cause: unknown): MeshError {
   return new MeshError('INVALID_CONFIG', `${path}:${what}`, {
     cause,
-    hint: 'correct the file, or move it away to start with the defaults; it may have name, listen, bootstrap and lan'
+    hint: 'correct the file, or move it away to start with the defaults; it may have name, listen, bootstrap, lan, auth, approverCommand and swarmKey'
   })
 }
 

@@ -30,6 +30,7 @@ const ERRORS = {
     text: 'a credential is not accepted: forged, expired, revoked, replayed, or bound to another peer'
   },
   FORBIDDEN: { retryable: false, text: "the owner's policy denies it" },
+  PERMISSION_PENDING: { retryable: true, text: 'the owner has been asked; `data` has the id to wait for' },
   LIMIT_EXCEEDED: { retryable: true, text: 'a limit that the owner has set is used up; nothing was started' },
   DEFINITION_CHANGED: {
     retryable: false,

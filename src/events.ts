@@ -30,10 +30,21 @@ export interface MeshEvents {
   'credential:refused': { peer: string; method: string; reason: string }
   /** `policy.json` was read anew: its rules are in force, or `problem` says why the last good ones still are. */
   'policy:reloaded': { rules: number; problem?: string }
+  /** The owner is asked. */
+  'permission:asked': { id: string; peer: string; action: string; resource: string; deadline: string }
+  /** A request was answered, or its deadline passed. */
+  'permission:answered': { id: string; peer: string; state: string; by: string }
+  /** A peer has answered a request of this node. */
+  'permission:decided': { id: string; peer: string; state: string; reason?: string }
+  'grant:issued': { id: string; holder: string; res: string }
+  'grant:revoked': { id: string; holder: string }
   /** A peer's level changed. */
   'trust:changed': { peer: string; from: string; to: string; by: string; reason: string }
+  'peer:paired': { peer: string; name: string; level: string }
   /** A remote capability isn't what it was; calls of it are refused. */
   'definition:changed': { agent: string; kind: string; name: string }
+  /** A login has another state. */
+  'login:changed': { id: string; issuer: string; state: string; reason?: string }
 }
 
 export type MeshEventName = keyof MeshEvents

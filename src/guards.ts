@@ -1,7 +1,10 @@
-import { type Auth, createAuth, type Verifier } from './auth/index.ts'
+import { type Auth, createAuth, createMtls, type Verifier } from './auth/index.ts'
 import type { Events } from './events.ts'
 import type { Home } from './home.ts'
+import type { Identity } from './identity/index.ts'
 import { type ApiKeys, createApiKeys } from './keys/index.ts'
+import type { NodeInit } from './node.ts'
+import { createLogins, createTokens, type Logins, type Tokens } from './oauth/index.ts'
 import { openAuditLog, openPolicy, type Policy } from './policy/index.ts'
 import type { Store } from './store/index.ts'
 import { createTrust, type Trust } from './trust/index.ts'
@@ -13,20 +16,26 @@ export interface Guards {
   readonly trust: Trust
   readonly policy: Policy
   readonly keys: ApiKeys
+  readonly tokens: Tokens
+  readonly logins: Logins
   readonly auth: Auth
+  /** Those of rooms that are made later are added to it. */
+  readonly verifiers: Verifier[]
 }
 
 export interface GuardsComponents {
+  readonly identity: Identity
   readonly store: Store
   readonly events: Events
   readonly log: (text: string) => void
-  /** Told when a key that this node presents to a peer comes or goes. */
+  /** Told when something that this node presents to a peer comes, changes or goes. */
   readonly onHeldChange: (peer: string) => void
 }
 
 export async function openGuards(
   home: Home | undefined,
-  { store, events, log, onHeldChange }: GuardsComponents,
+  init: Pick<NodeInit, 'auth'>,
+  { identity, store, events, log, onHeldChange }: GuardsComponents,
   resources: AsyncDisposableStack
 ): Promise<Guards> {
   const { emit } = events
@@ -57,7 +66,13 @@ export async function openGuards(
     onHeldChange,
     onRevoke: (_id, matches) => auth.revoke(matches)
   })
-  verifiers.push(keys.verifier)
+  const { issuers = [], audience, mtls = {} } = init.auth ?? {}
+  const tokens = createTokens({ identity, issuers, ...(audience === undefined ? {} : { audience }) })
+  const logins = resources.adopt(
+    await createLogins({ identity, store, vault, emit, onChange: onHeldChange }),
+    (opened) => opened.stop()
+  )
+  verifiers.push(keys.verifier, tokens.verifier, await createMtls(mtls))
   trust.onChange((peer) => auth.refresh(peer))
-  return { vault, trust, policy, keys, auth }
+  return { vault, trust, policy, keys, tokens, logins, auth, verifiers }
 }

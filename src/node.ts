@@ -1,14 +1,18 @@
 import { hostname } from 'node:os'
 import type { Agents } from './agents.ts'
-import { createHello, printableName, type Refusal } from './auth/index.ts'
-import { type AgentAddress, type Calls, resolveTarget } from './calls/index.ts'
+import { createHello, type MtlsInit, printableName, type Refusal } from './auth/index.ts'
+import { type AgentAddress, type Calls, type Compatibility, resolveTarget } from './calls/index.ts'
 import { openHome, readSettings } from './config.ts'
 import type { Change, FindOptions, FindResults } from './discovery/index.ts'
 import type { Driver } from './drivers/index.ts'
 import { MeshError } from './errors.ts'
 import type { MeshEventName, MeshListener } from './events.ts'
+import type { Grants } from './grants/index.ts'
 import type { ApiKeys } from './keys/index.ts'
 import type { NetworkInit, NetworkStatus, PeerInfo } from './network/index.ts'
+import type { IssuerInit, Logins } from './oauth/index.ts'
+import type { Pairing } from './pairing/index.ts'
+import type { Approver, Permissions } from './permissions/index.ts'
 import type { Policy } from './policy/index.ts'
 import type { CapabilityKind, Query, SignedRecord } from './registry/messages.ts'
 import { openRooms, type Rooms } from './rooms.ts'
@@ -25,6 +29,11 @@ export interface CallOptions {
   readonly kind?: CapabilityKind
   /** Semver range that the capability must be in. */
   readonly version?: string
+  /**
+   * When the other owner must be asked first: waits for the answer, until its deadline, and calls again. Default false:
+   * PERMISSION_PENDING at once.
+   */
+  readonly wait?: boolean
 }
 
 export interface NodeStatus extends NetworkStatus {
@@ -42,6 +51,8 @@ export interface NodeStatus extends NetworkStatus {
   readonly records: number
   /** What was refused since the start, by reason. */
   readonly refused: Readonly<Record<string, number>>
+  /** Permission requests that wait for the owner. */
+  readonly pendingApprovals: number
   readonly policy: {
     readonly rules: number
     /** What is wrong with the file, while the rules before stay in force. */
@@ -65,6 +76,12 @@ export interface Node {
   readonly policy: Pick<Policy, 'document' | 'explain' | 'problem' | 'put' | 'remove'>
   /** Keys for callers, and those of other nodes that this one presents. */
   readonly keys: Pick<ApiKeys, 'create' | 'drop' | 'held' | 'hold' | 'list' | 'revoke' | 'rotate'>
+  /** OAuth logins, whose tokens are presented to peers. */
+  readonly logins: Pick<Logins, 'list' | 'login' | 'logout'>
+  readonly pairing: Pick<Pairing, 'invite' | 'join' | 'pairs' | 'unpair'>
+  /** What the owner is asked, and what this node asks of others. */
+  readonly permissions: Pick<Permissions, 'allow' | 'deny' | 'get' | 'list' | 'request' | 'status' | 'watch'>
+  readonly grants: Pick<Grants, 'delegate' | 'get' | 'issue' | 'list' | 'revoke'>
   /** Remote capabilities as they were first used. */
   readonly pins: Pick<Pins, 'approve' | 'forget' | 'list'>
   start(): Promise<void>
@@ -87,6 +104,12 @@ export interface Node {
   call(target: string, capability: string, input?: unknown, options?: CallOptions): Promise<unknown>
   /** As {@link call}, yielding items as they come; leaving the loop cancels. A plain result is the only item. */
   stream(target: string, capability: string, input?: unknown, options?: CallOptions): AsyncIterable<unknown>
+  /**
+   * Says what is missing before a capability can be called, without asking anybody for permission.
+   *
+   * @throws {MeshError} NOT_FOUND, AMBIGUOUS, UNREACHABLE, TIMEOUT
+   */
+  check(target: string, capability: string, options?: CallOptions): Promise<Compatibility>
   /** Listens to one kind of event, or to all with `*`. @returns how to stop listening */
   on<K extends MeshEventName>(event: K | '*', listener: MeshListener<K>): () => void
 }
@@ -102,6 +125,14 @@ export interface NodeInit {
   readonly bootstrap?: readonly string[]
   /** Find and be found on the local network by mDNS; default true. */
   readonly lan?: boolean
+  /** Whose credentials are accepted, beside the keys of connections. */
+  readonly auth?: AuthInit
+  /** Answers permission requests in the owner's place. */
+  readonly approver?: Approver
+  /** A command that does: JSON of the request on stdin, the answer as JSON on stdout. */
+  readonly approverCommand?: readonly string[]
+  /** File with a libp2p pre-shared key (`pryx-mesh swarm-key`): only nodes that have it connect. */
+  readonly swarmKey?: string
   /** The owner's own drivers, beside the built-in ones. */
   readonly drivers?: readonly Driver[]
   /** libp2p transports and encrypters in place of TCP, WebSocket and Noise: for simulations in one process. */
@@ -109,6 +140,15 @@ export interface NodeInit {
   readonly connectionEncrypters?: NetworkInit['connectionEncrypters']
   /** Told what goes wrong without anybody waiting for it, one line each; default nobody. */
   readonly log?: (text: string) => void
+}
+
+export interface AuthInit {
+  /** Issuers whose access tokens are accepted; default none. */
+  readonly issuers?: readonly IssuerInit[]
+  /** A URL that stands for this node beside its did:key, as audience of tokens. */
+  readonly audience?: string
+  /** Client certificates that are accepted; default none. */
+  readonly mtls?: MtlsInit
 }
 
 /** How often records are looked at for renewal; they are renewed hourly. */
@@ -178,6 +218,22 @@ class MeshNode implements Node {
     return this.#rooms.keys
   }
 
+  get logins(): Node['logins'] {
+    return this.#rooms.logins
+  }
+
+  get pairing(): Node['pairing'] {
+    return this.#rooms.pairing
+  }
+
+  get permissions(): Node['permissions'] {
+    return this.#rooms.permissions
+  }
+
+  get grants(): Node['grants'] {
+    return this.#rooms.grants
+  }
+
   get pins(): Node['pins'] {
     return this.#rooms.pins
   }
@@ -193,7 +249,7 @@ class MeshNode implements Node {
       })
     if (this.#startedAt !== undefined) return
     this.#startedAt = new Date().toISOString()
-    const { auth, calls, describe, discovery, events, host, network } = this.#rooms
+    const { auth, calls, describe, discovery, events, host, network, pairing, permissions } = this.#rooms
     const { presenter, registry, rpc, trust } = this.#rooms
     await rpc.handle(
       createHello({
@@ -209,6 +265,8 @@ class MeshNode implements Node {
         }
       })
     )
+    await pairing.start()
+    await permissions.start()
     await calls.start()
     events.on('peer:join', ({ peer }) => this.#greet(peer))
     events.on('peer:leave', ({ peer }) => presenter.lost(peer))
@@ -233,7 +291,7 @@ class MeshNode implements Node {
   }
 
   status(): NodeStatus {
-    const { breaches, discovery, network, policy, registry } = this.#rooms
+    const { breaches, discovery, network, permissions, policy, registry } = this.#rooms
     return {
       peerId: this.id,
       did: this.did,
@@ -246,6 +304,7 @@ class MeshNode implements Node {
       agents: registry.definitions().length,
       records: discovery.size,
       refused: { ...discovery.refused(), ...(breaches.count > 0 && { 'bad-frame': breaches.count }) },
+      pendingApprovals: permissions.pending,
       policy: {
         rules: policy.document.rules.length,
         ...(policy.problem && { problem: policy.problem.message })
@@ -286,6 +345,11 @@ class MeshNode implements Node {
     const { calls, owner } = this.#rooms
     const address = () => this.#target(target, options.signal)
     return calls.stream(owner, address, invocation(capability, input, options), options)
+  }
+
+  async check(target: string, capability: string, options: CallOptions = {}): Promise<Compatibility> {
+    const address = await this.#target(target, options.signal)
+    return this.#rooms.calls.check(address, invocation(capability, undefined, options), options)
   }
 
   on<K extends MeshEventName>(event: K | '*', listener: MeshListener<K>): () => void {

@@ -13,12 +13,16 @@ import { CALL, type Calls, createCalls } from './calls/index.ts'
 import { createDiscovery, type Discovery, recordsProtocol } from './discovery/index.ts'
 import { createHost, functionDriver, type Host, mcpHttpDriver, mcpStdioDriver, moduleDriver } from './drivers/index.ts'
 import { createEvents, type Events } from './events.ts'
+import { createGrants, type Grants, grantsMigrations } from './grants/index.ts'
 import { type Guards, openGuards } from './guards.ts'
 import type { Home } from './home.ts'
 import { createIdentity, type Identity, loadIdentity } from './identity/index.ts'
 import { keysMigrations } from './keys/index.ts'
 import { createNetwork, type Network, networkMigrations } from './network/index.ts'
 import type { NodeInit } from './node.ts'
+import { loginsMigrations, type Tokens } from './oauth/index.ts'
+import { createPairing, PAIR, type Pairing, pairingMigrations } from './pairing/index.ts'
+import { createPermissions, PERMISSION, type Permissions, permissionsMigrations } from './permissions/index.ts'
 import { policyMigrations } from './policy/index.ts'
 import { createRegistry, type Registry, registryMigrations } from './registry/index.ts'
 import { createRpc, type Rpc } from './rpc/index.ts'
@@ -37,6 +41,9 @@ export interface Rooms extends Base, Guards {
   readonly rpc: Rpc
   readonly discovery: Discovery
   readonly host: Host
+  readonly pairing: Pairing
+  readonly grants: Grants
+  readonly permissions: Permissions
   readonly pins: Pins
   readonly presenter: Presenter
   /** What this node says of itself in a hello. */
@@ -61,6 +68,10 @@ const MIGRATIONS = [
   trustMigrations,
   policyMigrations,
   keysMigrations,
+  loginsMigrations,
+  pairingMigrations,
+  grantsMigrations,
+  permissionsMigrations,
   pinsMigrations
 ]
 
@@ -84,7 +95,7 @@ export async function openRooms(
 ): Promise<Rooms> {
   const base = await openBase(home, init, resources)
   let presenter: Presenter | undefined
-  const guards = await openGuards(home, { ...base, onHeldChange: (peer) => presenter?.changed(peer) }, resources)
+  const guards = await openGuards(home, init, { ...base, onHeldChange: (peer) => presenter?.changed(peer) }, resources)
   const mesh = await openMesh(home, init, { ...base, ...guards }, resources)
   const access = await openAccess(init, { ...base, ...guards, ...mesh }, resources)
   presenter = access.presenter
@@ -149,45 +160,102 @@ async function openMesh(
 }
 
 /** What peers and this node show, ask and grant each other. */
-type Access = Pick<Rooms, 'pins' | 'presenter' | 'describe'>
+type Access = Pick<Rooms, 'pairing' | 'grants' | 'permissions' | 'pins' | 'presenter' | 'describe'>
 
 async function openAccess(
-  { name }: { readonly name: string },
+  init: NodeInit & { readonly name: string },
   rooms: Base & Guards & Mesh,
   resources: AsyncDisposableStack
 ): Promise<Access> {
-  const { events, store, network, rpc } = rooms
+  const { identity, events, store, log, auth, vault, verifiers, network, rpc, registry, tokens } = rooms
   const { emit } = events
+  const { name, approver, approverCommand } = init
+  const onUnpair = (peer: string): void =>
+    auth.revoke(({ method, subject }) => method === 'shared-secret' && subject === peer)
+  const { trust, policy } = rooms
+  const pairing = resources.adopt(
+    await createPairing({ identity, store, vault, network, rpc, trust, emit, name, onUnpair }),
+    (opened) => opened.stop()
+  )
+  verifiers.push(pairing.verifier, pairing.ownerVerifier)
+  const grants = await createGrants({ identity, store, emit })
+  const permissions = resources.adopt(
+    await createPermissions({
+      ...{ identity, store, policy, grants, trust, rpc, emit, log },
+      capabilityOf: (agent, capability, kind) =>
+        registry
+          .record(agent)
+          ?.record.capabilities.find((each) => each.name === capability && (kind === undefined || each.kind === kind)),
+      ...(approver === undefined ? {} : { approver }),
+      ...(approverCommand === undefined ? {} : { approverCommand })
+    }),
+    (opened) => opened.stop()
+  )
   const pins = await createPins({ store, emit })
   const describe = (): Hello => ({
     name,
     version: VERSION,
     time: new Date().toISOString(),
     protocols: spokenVersions(),
-    auth: ['noise', 'api-key']
+    auth: acceptedMethods(tokens),
+    ...(tokens.metadata.issuers.length === 0
+      ? {}
+      : { oauth: { ...tokens.metadata, issuers: [...tokens.metadata.issuers] } })
   })
   const presenter = createPresenter({
     rpc,
     describe,
-    sources: [credentialSource(rooms)],
+    sources: credentialSources(rooms, pairing),
     onHello: (peer, hello) => network.setName(peer, hello.name),
     emit
   })
   resources.defer(() => presenter.stop())
-  return { pins, presenter, describe }
+  return { pairing, grants, permissions, pins, presenter, describe }
 }
 
-function credentialSource({ keys }: Guards): CredentialSource {
-  return {
-    holdsFor: (peer) => keys.holdsFor(peer),
-    toPresent: async (peer) => ({ credentials: await keys.toPresent(peer) })
-  }
+function credentialSources({ keys, logins }: Guards, pairing: Pairing): CredentialSource[] {
+  return [
+    {
+      holdsFor: (peer) => keys.holdsFor(peer),
+      toPresent: async (peer) => ({ credentials: await keys.toPresent(peer) })
+    },
+    {
+      holdsFor: (peer) => logins.holdsFor(peer),
+      toPresent: async (peer, { oauth }, options) =>
+        oauth === undefined ? { credentials: [] } : logins.toPresent(peer, oauth.resource, options)
+    },
+    {
+      holdsFor: (peer) => pairing.isPaired(peer),
+      toPresent: async (peer) => {
+        const proof = await pairing.prove(peer)
+        return { credentials: proof === undefined ? [] : [proof] }
+      }
+    },
+    {
+      holdsFor: () => pairing.ownerStatements().length > 0,
+      toPresent: async () => ({ credentials: pairing.ownerStatements() })
+    }
+  ]
 }
 
-/** A peer that is blocked is cut off at once. */
-function cutBlocked({ trust, network }: Pick<Rooms, 'trust' | 'network'>): void {
+/** Credential methods that this node accepts over `hello`; a certificate can't be shown there. */
+function acceptedMethods({ metadata }: Pick<Tokens, 'metadata'>): string[] {
+  return ['noise', 'api-key', ...(metadata.issuers.length === 0 ? [] : ['oauth']), 'owner', 'shared-secret']
+}
+
+/** A peer that is blocked loses everything at once: connections, grants, and what it has asked for. */
+function cutBlocked({
+  trust,
+  network,
+  grants,
+  permissions
+}: Pick<Rooms, 'trust' | 'network' | 'grants' | 'permissions'>): void {
   trust.onChange((peer, now, before) => {
-    if (now.level === 'blocked' && before.level !== 'blocked') network.disconnect(peer)
+    if (now.level !== 'blocked' || before.level === 'blocked') return
+    network.disconnect(peer)
+    // What the disk refuses now is refused by policy all the same, which lets nothing of a blocked peer pass
+    void grants.revokeHolder(peer).catch(() => {})
+    void permissions.dropPeer(peer).catch(() => {})
   })
 }
 
@@ -210,6 +278,6 @@ function countBreaches(log: (text: string) => void): Breaches & { add: (peer: st
 
 /** Protocol name → versions, from the ids of what this node serves. */
 function spokenVersions(): Record<string, string[]> {
-  const ids = [HELLO.id, recordsProtocol.id, CALL.id].map((id) => id.split('/').slice(2))
+  const ids = [HELLO.id, recordsProtocol.id, CALL.id, PAIR.id, PERMISSION.id].map((id) => id.split('/').slice(2))
   return Object.fromEntries(ids.map(([name = '', version = '']) => [name, [version]]))
 }

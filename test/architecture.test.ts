@@ -4,7 +4,7 @@ import { expect, it } from 'vitest'
 /** Room → rooms whose values it may import, beside its own. `import type` may go anywhere. */
 const FOUNDATION = ['errors', 'events', 'wire', 'store', 'schema', 'vault', 'policy', 'identity', 'auth', 'registry']
 const TRANSPORT = [...FOUNDATION, 'rpc', 'network']
-const SECURITY = ['trust', 'keys']
+const SECURITY = ['trust', 'keys', 'oauth', 'pairing', 'grants', 'permissions']
 const ROOMS = [...TRANSPORT, ...SECURITY, 'discovery', 'drivers', 'tools', 'calls']
 const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
   errors: [],
@@ -21,8 +21,12 @@ const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
   registry: ['errors', 'wire', 'store', 'schema', 'policy', 'identity'],
   trust: FOUNDATION,
   keys: FOUNDATION,
+  oauth: FOUNDATION,
   rpc: FOUNDATION,
   network: FOUNDATION,
+  pairing: TRANSPORT,
+  grants: TRANSPORT,
+  permissions: TRANSPORT,
   discovery: TRANSPORT,
   drivers: TRANSPORT,
   tools: TRANSPORT,

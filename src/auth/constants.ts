@@ -25,3 +25,6 @@ export const REFUSED_WINDOW_MS = 60_000
 
 /** For getting credentials, perhaps from an issuer, and presenting them; calls to the peer wait so long at most. */
 export const PRESENT_TIMEOUT_MS = 10_000
+
+/** Issuers of access tokens that a node accepts: each costs a key set in memory. */
+export const MAX_ISSUERS = 8

@@ -1,5 +1,11 @@
 import { z } from 'zod'
-import { MAX_CREDENTIALS, MAX_HELLO_METHODS, MAX_HELLO_PROTOCOLS, MAX_NODE_NAME_LENGTH } from './constants.ts'
+import {
+  MAX_CREDENTIALS,
+  MAX_HELLO_METHODS,
+  MAX_HELLO_PROTOCOLS,
+  MAX_ISSUERS,
+  MAX_NODE_NAME_LENGTH
+} from './constants.ts'
 
 // Control, format (bidi, zero-width), surrogate and private characters and line breaks can make one name look like another.
 const UNPRINTABLE = '\\p{Cc}\\p{Cf}\\p{Cs}\\p{Co}\\p{Zl}\\p{Zp}'
@@ -20,7 +26,9 @@ export const helloMessage = z.object({
     .refine((protocols) => Object.keys(protocols).length <= MAX_HELLO_PROTOCOLS)
     .meta({ maxProperties: MAX_HELLO_PROTOCOLS }),
   /** Credential methods accepted. */
-  auth: z.array(z.string().regex(/^[a-z][a-z0-9-]{0,31}$/)).max(MAX_HELLO_METHODS)
+  auth: z.array(z.string().regex(/^[a-z][a-z0-9-]{0,31}$/)).max(MAX_HELLO_METHODS),
+  /** What somebody must know to get an access token for the sender: the audience, and the issuers that it accepts. RFC 9728 in small. */
+  oauth: z.object({ resource: z.string().max(512), issuers: z.array(z.string().max(512)).max(MAX_ISSUERS) }).optional()
 })
 export type Hello = z.infer<typeof helloMessage>
 

@@ -4,6 +4,7 @@ import type { Capability, SignedRecord } from '../registry/messages.ts'
 import { dispatch, isAsyncIterable, type RequestOptions } from '../rpc/index.ts'
 import { pickCapability } from './capability.ts'
 import { type Checks, checkInput, createChecks, itemCheck, NO_CHECKS, toStream } from './checks.ts'
+import { checkCompatibility } from './compatibility.ts'
 import { CALL, MAX_ROUTES } from './constants.ts'
 import type { AgentAddress, Calls, CallsComponents, Invocation } from './index.ts'
 import { type ItemSource, readItems } from './items.ts'
@@ -11,7 +12,7 @@ import type { CallRequest } from './messages.ts'
 import { createServing } from './serving.ts'
 
 export function createCalls(components: CallsComponents): Calls {
-  const { self, rpc, presenter, trust } = components
+  const { self, rpc, presenter, permissions, trust } = components
   const endpoint = createServing(components)
   const checksFor = createRemoteChecks(components)
 
@@ -20,11 +21,18 @@ export function createCalls(components: CallsComponents): Calls {
     const checks = known instanceof Promise ? await known : known
     const pending = checkInput(checks, body.input ?? {})
     if (pending !== undefined) await pending
-    const unready = presenter.ready(target.peer)
+    const unready = prepare(target.peer)
     if (unready !== undefined) await unready
     const result = await rpc.request(target.peer, CALL, body, options)
     await judge(target.peer, () => checkResult(checks, result))
     return result
+  }
+
+  /** Whatever there is to show the peer before it is asked for something; undefined when it has been shown. */
+  const prepare = (peer: string): Promise<unknown> | undefined => {
+    const credentials = presenter.ready(peer)
+    const grants = permissions.present(peer, { signal: AbortSignal.timeout(CALL.timeoutMs) })
+    return credentials === undefined && grants === undefined ? undefined : Promise.allSettled([credentials, grants])
   }
 
   /** What a peer answers tells something about it. */
@@ -57,7 +65,7 @@ export function createCalls(components: CallsComponents): Calls {
   ): Promise<ItemSource> => {
     const checks = await checksFor(target, body, options)
     await checkInput(checks, body.input ?? {})
-    await presenter.ready(target.peer)
+    await prepare(target.peer)
     const items = rpc.stream(target.peer, CALL, body, options)
     return { iterator: items[Symbol.asyncIterator](), check: itemCheck(checks) }
   }
@@ -68,6 +76,7 @@ export function createCalls(components: CallsComponents): Calls {
       const body = toRequest(target, invocation)
       return target.peer === self ? callLocal(caller, body, options) : callRemote(target, body, options)
     },
+    check: (target, invocation, options) => checkCompatibility(components, target, invocation, options),
     stream: (caller, target, invocation, options) =>
       readItems(async () => {
         const address = await target()

@@ -5,7 +5,7 @@
  *
  * @packageDocumentation
  * @example
- * const calls = createCalls({ self: identity.id, registry, host, policy, pins, trust, presenter, rpc, discovery, schemas, emit })
+ * const calls = createCalls({ self: identity.id, registry, host, policy, permissions, pins, trust, presenter, rpc, discovery, schemas, emit })
  * await calls.start()
  * const sum = await calls.call(caller, { peer, agent: 'calculator' }, { capability: 'add', input: { a: 1, b: 2 } }, {})
  */
@@ -13,6 +13,7 @@ import type { Caller, Presenter } from '../auth/index.ts'
 import type { Discovery } from '../discovery/index.ts'
 import type { Host } from '../drivers/index.ts'
 import type { Emit } from '../events.ts'
+import type { Permissions } from '../permissions/index.ts'
 import type { Policy } from '../policy/index.ts'
 import type { Registry } from '../registry/index.ts'
 import type { CapabilityKind } from '../registry/messages.ts'
@@ -20,8 +21,10 @@ import type { RequestOptions, Rpc } from '../rpc/index.ts'
 import type { ValidationPool } from '../schema/index.ts'
 import type { Pins } from '../tools/index.ts'
 import type { Trust } from '../trust/index.ts'
+import type { Compatibility } from './compatibility.ts'
 
 export { createCalls } from './calls.ts'
+export type { Compatibility } from './compatibility.ts'
 export { CALL } from './constants.ts'
 export { resolveTarget } from './target.ts'
 
@@ -41,6 +44,7 @@ export interface CallsComponents {
   readonly registry: Pick<Registry, 'record'>
   readonly host: Pick<Host, 'status' | 'invoke'>
   readonly policy: Policy
+  readonly permissions: Pick<Permissions, 'permit' | 'present' | 'status'>
   readonly pins: Pick<Pins, 'check' | 'list'>
   readonly trust: Pick<Trust, 'note'>
   readonly presenter: Pick<Presenter, 'ready'>
@@ -68,6 +72,8 @@ export interface Calls {
    * @throws {MeshError} see Node.call
    */
   call(caller: Caller, target: AgentAddress, invocation: Invocation, options: RequestOptions): Promise<unknown>
+  /** @throws {MeshError} see Node.check */
+  check(target: AgentAddress, invocation: Invocation, options: RequestOptions): Promise<Compatibility>
   /** As {@link call}, yielding items as they come; whom to ask is found out at the first read. */
   stream(
     caller: Caller,

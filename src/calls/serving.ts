@@ -1,19 +1,23 @@
-import type { Caller } from '../auth/index.ts'
+import type { Caller, Session } from '../auth/index.ts'
 import { MeshError } from '../errors.ts'
-import type { Facts, PolicyRequest } from '../policy/index.ts'
+import type { Decision, Facts, PolicyRequest } from '../policy/index.ts'
 import type { Capability, SignedRecord } from '../registry/messages.ts'
 import type { Endpoint, RequestContext } from '../rpc/index.ts'
+import { type Admission, admitted, sizeOf } from './admission.ts'
 import { noCapability, pickCapability } from './capability.ts'
 import { type Checks, checkInput, checkOutput, createChecks, NO_CHECKS } from './checks.ts'
 import { CALL, MAX_ROUTES } from './constants.ts'
 import type { CallsComponents } from './index.ts'
 import { type CallRequest, callRequest } from './messages.ts'
-import { reserved, sizeOf } from './reserved.ts'
 
-type ServingComponents = Pick<CallsComponents, 'registry' | 'host' | 'policy' | 'trust' | 'schemas' | 'emit'>
+type ServingComponents = Pick<
+  CallsComponents,
+  'registry' | 'host' | 'policy' | 'permissions' | 'trust' | 'schemas' | 'emit'
+>
 
 /** A request as policy is asked about it, with its input. */
 interface Asked extends PolicyRequest {
+  readonly session: Session
   readonly input: unknown
 }
 
@@ -36,7 +40,7 @@ interface Route {
 
 /** The one way in to local agents: peers, edges and the node's own calls go through it. */
 export function createServing(components: ServingComponents): Endpoint {
-  const { registry, host, policy, trust, emit } = components
+  const { registry, host, policy, permissions, trust, emit } = components
   const checksOf = createChecks(components.schemas)
   const routeFor = createRoutes(registry)
 
@@ -60,6 +64,31 @@ export function createServing(components: ServingComponents): Endpoint {
     // Why is the owner's business: it may quote what the agent's process printed
     const why = caller.trust === 'owner' ? `: ${status.reason ?? `it is ${status.state}`}` : ' just now'
     throw new MeshError('AGENT_UNAVAILABLE', `agent ${agent} is not running${why}`)
+  }
+
+  /** Asks whoever policy doesn't speak for, and takes the call from the limits. @returns what is to be settled */
+  const admit = async (decision: Decision, route: Route, request: Asked): Promise<Admission> => {
+    const { caller, session, input } = request
+    const { agent, action, resource, capability } = route
+    if (decision.effect === 'ask') targetOf(route, caller)
+    const use =
+      decision.effect === 'allow'
+        ? undefined
+        : await permissions
+            .permit(decision, {
+              ...{ caller, session, action, resource, agent, input },
+              ...(capability instanceof MeshError ? {} : { capability })
+            })
+            .catch((err: unknown) => {
+              if (err instanceof MeshError && err.code === 'FORBIDDEN') return refuse(route, caller, err.message)
+              throw err
+            })
+    try {
+      return { use, reservation: await policy.reserve(decision, request) }
+    } catch (err) {
+      await use?.giveBack()
+      throw err
+    }
   }
 
   const perform = (route: Route, { caller, input }: Asked, context: RequestContext): unknown => {
@@ -88,17 +117,17 @@ export function createServing(components: ServingComponents): Endpoint {
   }
 
   const handle = (body: unknown, context: RequestContext): unknown => {
-    const { caller } = context
+    const { caller, session } = context
     const route = routeFor(body, caller)
     const input = (body as CallRequest).input ?? {}
     const { action, resource, facts } = route
-    const request = { caller, action, resource, input, facts: { ...facts, bytes: () => sizeOf(input) } }
+    const request = { caller, session, action, resource, input, facts: { ...facts, bytes: () => sizeOf(input) } }
     const decision = policy.decide(request)
-    // Nobody can be asked yet, so a rule that asks refuses
-    if (decision.effect !== 'allow') return refuse(route, caller, decision.reason)
-    if (decision.limited === undefined) return perform(route, request, context)
-    return reserved(
-      policy.reserve(decision, request),
+    if (decision.effect === 'allow' && decision.limited === undefined) return perform(route, request, context)
+    if (decision.effect === 'deny' && (decision.rules.length > 0 || caller.trust === 'blocked'))
+      return refuse(route, caller, decision.reason)
+    return admitted(
+      admit(decision, route, request),
       () => perform(route, request, context),
       () => context.cost
     )

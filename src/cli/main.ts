@@ -2,14 +2,18 @@ import { Command, CommanderError } from 'commander'
 import { MeshError } from '../errors.ts'
 import { VERSION } from '../version.ts'
 import { agents } from './commands/agents.ts'
+import { approvals } from './commands/approvals.ts'
 import { audit } from './commands/audit.ts'
 import { block } from './commands/block.ts'
 import { call } from './commands/call.ts'
 import { connect } from './commands/connect.ts'
 import { events } from './commands/events.ts'
 import { find } from './commands/find.ts'
+import { grants } from './commands/grants.ts'
 import { keys } from './commands/keys.ts'
+import { logins } from './commands/logins.ts'
 import { peers } from './commands/peers.ts'
+import { permission } from './commands/permission.ts'
 import { pins } from './commands/pins.ts'
 import { policy } from './commands/policy.ts'
 import { start } from './commands/start.ts'
@@ -21,7 +25,7 @@ import { note, printError, programName } from './output.ts'
 import { addCommonOptions, addGroup, addVerb, quit } from './verb.ts'
 
 const VERBS = [start, status, peers, stop, connect, find, call, events, block]
-const GROUPS = [agents, keys, trust, policy, pins, audit]
+const GROUPS = [agents, keys, logins, trust, policy, approvals, permission, grants, pins, audit]
 
 /** A terminal's Ctrl-C reaches this process twice when npm, which runs it, passes it on too. */
 const SAME_INTERRUPT_MS = 250

@@ -37,8 +37,15 @@ const EVENTS: Readonly<Record<MeshEventName, true>> = {
   'credential:presented': true,
   'credential:refused': true,
   'policy:reloaded': true,
+  'permission:asked': true,
+  'permission:answered': true,
+  'permission:decided': true,
+  'grant:issued': true,
+  'grant:revoked': true,
   'trust:changed': true,
-  'definition:changed': true
+  'peer:paired': true,
+  'definition:changed': true,
+  'login:changed': true
 }
 
 const kind = z.enum(['tool', 'skill', 'model'] satisfies readonly CapabilityKind[])

@@ -3,8 +3,11 @@ import { MeshError } from '../errors.ts'
 import type { CallOptions, LocalAgent, Node } from '../index.ts'
 import { DEFAULT_CALL_TIMEOUT_MS } from './constants.ts'
 import type { ControlInit } from './control.ts'
+import { HTTP_STATUS } from './errors.ts'
+import { routeGrants } from './grant-routes.ts'
 import { type App, body, fail, queryOf, type Scope } from './http.ts'
 import { routeKeys } from './key-routes.ts'
+import { routeLogins } from './login-routes.ts'
 import {
   agentAddBody,
   agentPatchBody,
@@ -16,6 +19,8 @@ import {
   listQuery,
   parse
 } from './messages.ts'
+import { routePairing } from './pair-routes.ts'
+import { routePermissions } from './permission-routes.ts'
 import { routePins } from './pin-routes.ts'
 import { routePolicy } from './policy-routes.ts'
 import { ndjson, subscription } from './streams.ts'
@@ -46,8 +51,12 @@ export function createRoutes({ node, onStop, onDefect, now = Date.now }: Control
   routeCall(app, scope)
   routeEvents(app, scope, now)
   routeKeys(app, scope)
+  routeLogins(app, scope)
+  routePairing(app, scope)
   routeTrust(app, scope)
   routePolicy(app, scope)
+  routePermissions(app, scope)
+  routeGrants(app, scope)
   routePins(app, scope)
   return app
 }

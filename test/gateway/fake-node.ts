@@ -8,7 +8,7 @@ export const SELF = '12D3KooWAfPwQQxGNNxYTCCwLHyrdwdUTHtKWPrCfLQZu9Z3EFqS'
 export const PEER = '12D3KooWB3sfxkwmWeBYy6WBkyn3RR5wcm6LPqAwUHGDzsfrvZmy'
 
 /** A node of one process, for what stands in front of it. `ended` lists what was cancelled. */
-type Guarded = 'trust' | 'policy' | 'keys' | 'pins'
+type Guarded = 'trust' | 'policy' | 'keys' | 'logins' | 'pairing' | 'permissions' | 'grants' | 'pins' | 'check'
 
 export interface FakeNode extends Node {
   readonly ended: string[]
@@ -135,6 +135,7 @@ export function fakeNode(): FakeNode {
       agents: agents.size,
       records: 1,
       refused: { expired: 2 },
+      pendingApprovals: 0,
       policy: { rules: 2 }
     }),
     peers: () => [

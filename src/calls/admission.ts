@@ -1,28 +1,36 @@
+import type { GrantUse } from '../grants/index.ts'
 import type { Reservation } from '../policy/index.ts'
 import { isAsyncIterable } from '../rpc/index.ts'
 import { readItems } from './items.ts'
+
+/** What a call was let in by, to be settled at its end. */
+export interface Admission {
+  readonly use: GrantUse | undefined
+  readonly reservation: Reservation | undefined
+}
 
 /** Size of a value as JSON, bytes. */
 export function sizeOf(value: unknown): number {
   return Buffer.byteLength(JSON.stringify(value) ?? '')
 }
 
-/** Does the work once its limits have room, and settles what it took with the size of what it gives; what fails before it began gives all back. */
-export async function reserved(
-  reserving: Reservation | undefined | Promise<Reservation | undefined>,
+/** Does the work once it is let in, and settles what it took with the size of what it gives; what fails before it began gives all back. */
+export async function admitted(
+  admitting: Promise<Admission>,
   work: () => unknown,
   cost: () => number
 ): Promise<unknown> {
-  const reservation = await reserving
-  if (reservation === undefined) return work()
-  const over = (bytes: number): void => reservation.settle({ bytes, cost: cost() })
+  const { use, reservation } = await admitting
+  const over = (bytes: number): void => reservation?.settle({ bytes, cost: cost() })
   let working: unknown
   try {
     working = work()
   } catch (err) {
-    reservation.cancel()
+    reservation?.cancel()
+    await use?.giveBack()
     throw err
   }
+  if (reservation === undefined) return working
   try {
     const result = await working
     if (isAsyncIterable(result)) return countItems(result, over)
