@@ -28,3 +28,10 @@ export const PRESENT_TIMEOUT_MS = 10_000
 
 /** Issuers of access tokens that a node accepts: each costs a key set in memory. */
 export const MAX_ISSUERS = 8
+
+/** A client certificate with RSA-4096 keys and a handful of names has 3 KiB; the handshake would let in 16 MiB. */
+export const MAX_CERTIFICATE_BYTES = 16_384
+
+/** Authorities for client certificates: each that has the right name costs a signature check. Those of a whole system are about 150 and 300 KiB, and not meant here. */
+export const MAX_AUTHORITIES = 64
+export const MAX_CA_FILE_BYTES = 1_048_576
