@@ -1,4 +1,4 @@
-import { generateKeyPairSync, randomBytes } from 'node:crypto'
+import { createPublicKey, generateKeyPairSync, type JsonWebKey, randomBytes } from 'node:crypto'
 import { createServer, type IncomingMessage, type RequestListener, type ServerResponse } from 'node:http'
 import {
   createLocalJWKSet,
@@ -185,6 +185,11 @@ function newKey(alg: 'EdDSA' | 'RS256'): SigningKey {
   return { ...jwk, kid: `${alg}-${randomBytes(4).toString('hex')}`, use: 'sig', alg }
 }
 
+function publicKey({ kid, alg, ...jwk }: SigningKey): JWK {
+  const open = createPublicKey({ key: jwk as JsonWebKey, format: 'jwk' }).export({ format: 'jwk' })
+  return { ...open, kid, ...(alg && { alg }) } as JWK
+}
+
 interface ProviderInit extends AuthorizationServerOptions {
   readonly keys: readonly SigningKey[]
   readonly cookieKey: string
@@ -345,7 +350,7 @@ async function sayYes(provider: Provider, request: IncomingMessage, response: Se
 
 /** RFC 8693: who was called swaps the caller's token for one to call onward with, bound to its own key. */
 function addTokenExchange(provider: Provider, init: ProviderInit, exchanged: WeakMap<object, JWTPayload>): void {
-  const publicKeys = createLocalJWKSet({ keys: [...init.keys] })
+  const publicKeys = createLocalJWKSet({ keys: init.keys.map(publicKey) })
   const parameters = 'subject_token subject_token_type requested_token_type audience resource scope'.split(' ')
   const grant = async (ctx: KoaContextWithOIDC): Promise<void> => {
     const { client } = ctx.oidc
