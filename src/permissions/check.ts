@@ -84,9 +84,9 @@ function toAsk(
   return { action: `${kind}.call`, resource, facts: { ...facts, bytes: () => '{}'.length } }
 }
 
-function nothingToCall({ agent, capability, kind = 'capability' }: CheckBody, count: number): MeshError {
+function nothingToCall({ agent, capability, kind }: CheckBody, count: number): MeshError {
   if (count > 1) return new MeshError('AMBIGUOUS', `agent ${agent} has ${capability} in several kinds`)
-  return new MeshError('NOT_FOUND', `agent ${agent} has no ${kind} ${capability}`)
+  return new MeshError('NOT_FOUND', `agent ${agent} has no ${kind ?? 'capability'} ${capability}`)
 }
 
 /** Asks the owner of an agent whether this node may call a capability. */
