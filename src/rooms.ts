@@ -209,6 +209,10 @@ async function openAccess(
     onHello: (peer, hello) => network.setName(peer, hello.name),
     emit
   })
+  // A new pair has a secret to show, and perhaps a statement that is for everybody
+  events.on('peer:paired', () => {
+    for (const { peer } of network.peers()) presenter.changed(peer)
+  })
   resources.defer(() => presenter.stop())
   return { pairing, grants, permissions, pins, presenter, describe }
 }
@@ -226,8 +230,8 @@ function credentialSources({ keys, logins }: Guards, pairing: Pairing): Credenti
     },
     {
       holdsFor: (peer) => pairing.isPaired(peer),
-      toPresent: async (peer) => {
-        const proof = await pairing.prove(peer)
+      toPresent: async (peer, { time }) => {
+        const proof = await pairing.prove(peer, { at: Date.parse(time) })
         return { credentials: proof === undefined ? [] : [proof] }
       }
     },

@@ -47,7 +47,7 @@ export interface Pair {
   /** RFC 3339. */
   readonly pairedAt: string
   readonly fingerprint: string
-  /** `<n>`: the current secret for HTTP, a new one every 30 days. */
+  /** `<id>.<n>`: names the current secret for HTTP; `n` counts the 30 days since the pairing. */
   readonly keyId: string
 }
 
@@ -63,20 +63,30 @@ export interface Pairing {
   /**
    * Dials the addresses in a token and redeems it. Asking again with the same token after a crash gives the same pair.
    *
-   * @throws {MeshError} INVALID_ARGUMENT when it is no token or mistyped, UNAUTHENTICATED when it is used, expired or
-   *   burned, UNREACHABLE, TIMEOUT, ALREADY_EXISTS never, IO
+   * @param token white space in it doesn't matter
+   * @throws {MeshError} INVALID_ARGUMENT when it is no token, mistyped, or this node's own; UNAUTHENTICATED when it is used,
+   *   expired or burned; FORBIDDEN when the inviter is blocked here; BUSY at MAX_PAIRS; UNREACHABLE, TIMEOUT, CANCELLED, IO
    */
   join(token: string, options?: { signal?: AbortSignal }): Promise<Pair>
   /** In order of their names. */
   pairs(): readonly Pair[]
   /** From memory. */
   isPaired(peer: string): boolean
-  /** Ends a pair here: its secret is forgotten, its level goes back to unknown. @throws {MeshError} NOT_FOUND, IO */
+  /**
+   * Ends a pair here: its secret is forgotten, its level goes back to unknown, and the alias that pairing gave is free.
+   *
+   * @param peer PeerId or alias
+   * @throws {MeshError} NOT_FOUND, IO
+   */
   unpair(peer: string): Promise<void>
   /** The secret shared with a peer for HTTP signatures: the current one and, for 24 h after a rotation, the one before. */
   secretsOf(peer: string): Promise<readonly { readonly keyId: string; readonly key: Buffer }[]>
-  /** What proves the shared secret to a peer: `{ method: 'shared-secret', … }`, or undefined when not paired. */
-  prove(peer: string): Promise<Readonly<Record<string, unknown>> | undefined>
+  /**
+   * What proves the shared secret to a peer: `{ method: 'shared-secret', … }`, or undefined when not paired.
+   *
+   * @param at the peer's own clock, if it is known, milliseconds since 1970; default this node's
+   */
+  prove(peer: string, options?: { at?: number }): Promise<Readonly<Record<string, unknown>> | undefined>
   /** Statements that this node belongs to an owner, to present to peers: `{ method: 'owner', jws }`. */
   ownerStatements(): readonly Readonly<Record<string, unknown>>[]
   stop(): Promise<void>
