@@ -67,6 +67,11 @@ export interface LoginInit {
   readonly scopes?: readonly string[]
   /** PeerIds to which tokens of this login may be presented: nobody else learns of it. At least one. */
   readonly peers: readonly string[]
+  /**
+   * What tokens may be for: URLs, when the issuer knows no other kind of resource and the peers say that they are these;
+   * default the did:key of each peer.
+   */
+  readonly resources?: readonly string[]
 }
 
 /** What happens during a login: first what the owner has to do, if anything, then the end. */
@@ -96,7 +101,7 @@ export interface Login {
   /** RFC 3339: of the access token that runs out first. */
   readonly expiresAt?: string
   readonly createdAt: string
-  /** Why it isn't `ok`; the issuer's error code, never a token. */
+  /** Why it isn't `ok`, or why one of the peers gets no token; the issuer's error code, never a token. */
   readonly reason?: string
 }
 
@@ -105,7 +110,7 @@ export interface Logins {
    * Logs in; leaving the loop gives up.
    *
    * @throws {MeshError} INVALID_ARGUMENT, UNREACHABLE, UNAUTHENTICATED when the issuer refuses, UNSUPPORTED_VERSION when it
-   *   can't bind tokens to our kind of key, TIMEOUT, CANCELLED
+   *   can't bind tokens to our kind of key, LIMIT_EXCEEDED beyond MAX_LOGINS, TIMEOUT, CANCELLED, IO
    */
   login(init: LoginInit, options: { signal: AbortSignal }): AsyncIterable<LoginStep>
   list(): readonly Login[]
@@ -116,7 +121,7 @@ export interface Logins {
   /**
    * Credentials `{ method: 'oauth', token }` for a peer, renewed ahead of their expiry, one request to the issuer however many ask.
    *
-   * @param resource what the peer says it is (its did:key, or a URL)
+   * @param resource what the peer says it is: its own did:key, or a URL; nothing is presented if the login isn't for that
    * @returns the credentials, and when to present the next (milliseconds since 1970)
    */
   toPresent(
@@ -148,4 +153,6 @@ export interface LoginsInit {
   readonly clock?: () => number
   /** 0 ≤ x < 1, for jitter; default `Math.random`. */
   readonly random?: () => number
+  /** Runs something later, and returns how to drop it; default `setTimeout`, which keeps no process alive. */
+  readonly schedule?: (run: () => void, afterMs: number) => () => void
 }
