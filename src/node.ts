@@ -12,7 +12,7 @@ import type { ApiKeys } from './keys/index.ts'
 import type { NetworkInit, NetworkStatus, PeerInfo } from './network/index.ts'
 import type { IssuerInit, Logins } from './oauth/index.ts'
 import type { Pairing } from './pairing/index.ts'
-import type { Approver, Permissions } from './permissions/index.ts'
+import { type Approver, onceAllowed, type Permissions, streamOnceAllowed } from './permissions/index.ts'
 import type { Policy } from './policy/index.ts'
 import type { CapabilityKind, Query, SignedRecord } from './registry/messages.ts'
 import { openRooms, type Rooms } from './rooms.ts'
@@ -338,13 +338,18 @@ class MeshNode implements Node {
     const { calls, owner } = this.#rooms
     const found = this.#target(target, options.signal)
     const address = found instanceof Promise ? await found : found // an id, as most are, costs no turn of the loop
-    return calls.call(owner, address, invocation(capability, input, options), options)
+    const call = () => calls.call(owner, address, invocation(capability, input, options), options)
+    if (options.wait !== true || address.peer === this.id) return call()
+    return onceAllowed(this.#rooms.permissions, address.peer, options.signal, call)
   }
 
   stream(target: string, capability: string, input?: unknown, options: CallOptions = {}): AsyncIterable<unknown> {
     const { calls, owner } = this.#rooms
     const address = () => this.#target(target, options.signal)
-    return calls.stream(owner, address, invocation(capability, input, options), options)
+    const stream = () => calls.stream(owner, address, invocation(capability, input, options), options)
+    if (options.wait !== true) return stream()
+    const peer = async () => (await address()).peer
+    return streamOnceAllowed(this.#rooms.permissions, peer, options.signal, stream)
   }
 
   async check(target: string, capability: string, options: CallOptions = {}): Promise<Compatibility> {

@@ -28,7 +28,7 @@ import { createRegistry, type Registry, registryMigrations } from './registry/in
 import { createRpc, type Rpc } from './rpc/index.ts'
 import { checkSchema, createValidationPool, type ValidationPool } from './schema/index.ts'
 import { createDatastore, openStore, type Store } from './store/index.ts'
-import { createPins, type Pins, pinsMigrations } from './tools/index.ts'
+import { createPins, diffDefinitions, type Pins, pinsMigrations } from './tools/index.ts'
 import { trustMigrations } from './trust/index.ts'
 import { VERSION } from './version.ts'
 
@@ -181,7 +181,7 @@ async function openAccess(
   const grants = await createGrants({ identity, store, emit })
   const permissions = resources.adopt(
     await createPermissions({
-      ...{ identity, store, policy, grants, trust, rpc, emit, log },
+      ...{ identity, store, policy, grants, trust, rpc, emit, log, on: events.on, diff: diffDefinitions },
       capabilityOf: (agent, capability, kind) =>
         registry
           .record(agent)

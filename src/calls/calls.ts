@@ -23,9 +23,18 @@ export function createCalls(components: CallsComponents): Calls {
     if (pending !== undefined) await pending
     const unready = prepare(target.peer)
     if (unready !== undefined) await unready
-    const result = await rpc.request(target.peer, CALL, body, options)
+    const result = await ask(target.peer, body, options)
     await judge(target.peer, () => checkResult(checks, result))
     return result
+  }
+
+  const ask = async (peer: string, body: CallRequest, options: RequestOptions): Promise<unknown> => {
+    try {
+      return await rpc.request(peer, CALL, body, options)
+    } catch (err) {
+      permissions.expect(peer, err)
+      throw err
+    }
   }
 
   /** Whatever there is to show the peer before it is asked for something; undefined when it has been shown. */

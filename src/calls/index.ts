@@ -44,7 +44,7 @@ export interface CallsComponents {
   readonly registry: Pick<Registry, 'record'>
   readonly host: Pick<Host, 'status' | 'invoke'>
   readonly policy: Policy
-  readonly permissions: Pick<Permissions, 'permit' | 'present' | 'status'>
+  readonly permissions: Pick<Permissions, 'permit' | 'present' | 'status' | 'expect'>
   readonly pins: Pick<Pins, 'check' | 'list'>
   readonly trust: Pick<Trust, 'note'>
   readonly presenter: Pick<Presenter, 'ready'>

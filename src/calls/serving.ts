@@ -44,9 +44,9 @@ export function createServing(components: ServingComponents): Endpoint {
   const checksOf = createChecks(components.schemas)
   const routeFor = createRoutes(registry)
 
-  const refuse = (route: Route, caller: Caller, reason: string): never => {
+  const refuse = (route: Route, caller: Caller, reason: string, hint?: string): never => {
     emit('call:denied', { peer: caller.peer, resource: route.resource, reason })
-    throw hide(route, caller) ?? new MeshError('FORBIDDEN', reason)
+    throw hide(route, caller) ?? new MeshError('FORBIDDEN', reason, hint === undefined ? {} : { hint })
   }
 
   /** Who names no kind and may not call must not learn from the answer that a skill or model of the name exists. */
@@ -80,7 +80,8 @@ export function createServing(components: ServingComponents): Endpoint {
               ...(capability instanceof MeshError ? {} : { capability })
             })
             .catch((err: unknown) => {
-              if (err instanceof MeshError && err.code === 'FORBIDDEN') return refuse(route, caller, err.message)
+              if (err instanceof MeshError && err.code === 'FORBIDDEN')
+                return refuse(route, caller, err.message, err.hint)
               throw err
             })
     try {

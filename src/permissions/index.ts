@@ -13,7 +13,7 @@
  * for (const { id, caller, resource } of permissions.list({ state: 'pending' })) await permissions.allow(id, { remember: 'once' })
  */
 import type { Caller, Session } from '../auth/index.ts'
-import type { Emit } from '../events.ts'
+import type { Emit, Events } from '../events.ts'
 import type { Grant, Grants, GrantUse } from '../grants/index.ts'
 import type { Identity } from '../identity/index.ts'
 import type { Decision, Policy } from '../policy/index.ts'
@@ -23,7 +23,9 @@ import type { Store } from '../store/index.ts'
 import type { Trust } from '../trust/index.ts'
 
 export * from './constants.ts'
-export { createPermissions, permissionsMigrations } from './permissions.ts'
+export { createPermissions } from './permissions.ts'
+export { permissionsMigrations } from './rows.ts'
+export { onceAllowed, streamOnceAllowed } from './waiting.ts'
 
 /** What somebody wants to do, when policy didn't allow it by itself. */
 export interface Question {
@@ -132,6 +134,8 @@ export interface Permissions {
   status(peer: string, id: string, options?: RequestOptions & { wait?: boolean }): Promise<PermissionStatus>
   /** Presents held grants of others to the peer, once per connection; undefined when there are none. */
   present(peer: string, options: { signal: AbortSignal }): Promise<void> | undefined
+  /** Listens for the answer when a peer's error says that its owner has been asked. */
+  expect(peer: string, err: unknown): void
   stop(): Promise<void>
 }
 
@@ -143,6 +147,10 @@ export interface PermissionsInit {
   readonly trust: Pick<Trust, 'of'>
   readonly rpc: Rpc
   readonly emit: Emit
+  /** Connections that come and go: answers are pushed to who is there, grants presented once on each. */
+  readonly on?: Events['on']
+  /** Says how two definitions differ, a line each; default nothing. */
+  readonly diff?: (before: unknown, after: unknown) => readonly string[]
   /** Finds a local capability for a request ahead; undefined when there is none. */
   readonly capabilityOf: (agent: string, capability: string, kind?: string) => Capability | undefined
   readonly approver?: Approver

@@ -1,5 +1,12 @@
 /** What can be asked of a policy. A rule whose `act` fits none of them is refused: it could only be a typing error. */
-export const ACTIONS = ['tool.call', 'skill.call', 'model.call', 'record.read'] as const
+export const ACTIONS = [
+  'tool.call',
+  'skill.call',
+  'model.call',
+  'record.read',
+  'permission.request',
+  'message.send'
+] as const
 
 /** Rules in one file; an uncached decision looks at each of them (about 10 ns a rule). */
 export const MAX_RULES = 1_000

@@ -18,7 +18,11 @@ export const INITIAL_DOCUMENT: PolicyDocument = {
       act: '*.call',
       res: '*',
       when: { effects: ['none', 'read'] }
-    }
+    },
+    // As a fallback, so that whatever the owner allows by a rule isn't asked all the same
+    { id: 'known-calls', effect: 'ask', who: 'level:known', act: '*.call', res: '*', fallback: true },
+    { id: 'known-requests', effect: 'allow', who: 'level:known', act: 'permission.request', res: '*' },
+    { id: 'known-messages', effect: 'allow', who: 'level:known', act: 'message.send', res: 'agent:owner' }
   ]
 }
 

@@ -11,6 +11,7 @@ import type { Capability, CapabilityKind } from '../registry/messages.ts'
 import type { Store } from '../store/index.ts'
 
 export * from './constants.ts'
+export { diffDefinitions } from './diff.ts'
 export { createPins, pinsMigrations } from './pins.ts'
 
 /** A remote capability as it was first used, or last approved. */

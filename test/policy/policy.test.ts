@@ -36,7 +36,7 @@ function memoryLog(): AuditLog & { rows: string[] } {
   return { rows, append: (row) => rows.push(row), close: async () => {} }
 }
 
-it('a new home lets the owner do everything and trusted peers read, everybody see records, and keeps the file private', async () => {
+it('a new home lets the owner do everything and trusted peers read, asks about other calls of known ones, and keeps the file private', async () => {
   const path = await newPath()
   const policy = await openPolicy({ path })
   expect((await stat(path)).mode & 0o777).toBe(0o600)
@@ -44,10 +44,17 @@ it('a new home lets the owner do everything and trusted peers read, everybody se
   expect(policy.decide({ caller: callerOf(BOB, 'owner'), ...READ }).effect).toBe('allow')
   expect(policy.decide({ caller: callerOf(BOB), action: 'record.read', resource: 'agent:fs' }).effect).toBe('allow')
   const trusted = callerOf(BOB, 'trusted')
-  expect(policy.decide({ caller: trusted, ...READ }).effect).toBe('deny')
+  expect(policy.decide({ caller: trusted, ...READ }).effect).toBe('ask')
   expect(policy.decide({ caller: trusted, ...READ, facts: { effects: 'read' } }).effect).toBe('allow')
-  expect(policy.decide({ caller: trusted, ...READ, facts: { effects: 'write' } }).effect).toBe('deny')
-  expect(policy.decide({ caller: callerOf(BOB, 'known'), ...READ, facts: { effects: 'read' } }).effect).toBe('deny')
+  expect(policy.decide({ caller: trusted, ...READ, facts: { effects: 'write' } }).effect).toBe('ask')
+  expect(policy.decide({ caller: callerOf(BOB), ...READ, facts: { effects: 'read' } }).effect).toBe('deny')
+  const known = callerOf(BOB, 'known')
+  expect(policy.decide({ caller: known, ...READ, facts: { effects: 'read' } }).effect).toBe('ask')
+  expect(policy.decide({ caller: known, action: 'permission.request', resource: 'tool:fs/read' }).effect).toBe('allow')
+  expect(policy.decide({ caller: known, action: 'message.send', resource: 'agent:owner' }).effect).toBe('allow')
+  expect(policy.decide({ caller: known, action: 'message.send', resource: 'agent:fs' }).effect).toBe('deny')
+  await policy.put([{ id: 'by-hand', effect: 'allow', who: BOB, act: 'tool.call', res: '*' }])
+  expect(policy.decide({ caller: known, ...READ })).toMatchObject({ effect: 'allow', rules: ['by-hand'] })
 })
 
 it('a node without a home has the same rules, in memory', async () => {
@@ -109,10 +116,11 @@ it('every decision leaves an audit row', async () => {
 it('concurrent changes are all kept', async () => {
   const path = await newPath()
   const policy = await openPolicy({ path })
+  const first = policy.document.rules.map(({ id }) => id)
   const ids = Array.from({ length: 20 }, (_, n) => `r${n}`)
   await Promise.all(ids.map((id) => policy.put([allow(id)])))
   const stored = policyDocument.parse(JSON.parse(await readFile(path, 'utf8')))
-  expect(stored.rules.map(({ id }) => id)).toEqual(['owner', 'public-records', 'trusted-reads', ...ids])
+  expect(stored.rules.map(({ id }) => id)).toEqual([...first, ...ids])
 })
 
 it('a change keeps what the owner edited meanwhile, and the mode of the file, and leaves nothing else behind', async () => {
@@ -132,6 +140,7 @@ it.each([
 ])('a change of a file that was $id meanwhile is refused and changes nothing', async ({ breakIt }) => {
   const path = await newPath()
   const policy = await openPolicy({ path })
+  const first = policy.document.rules.length
   await policy.put([allow('a')])
   const before = policy.document
   await breakIt(path)
@@ -141,7 +150,7 @@ it.each([
   expect(policy.decide({ caller: callerOf(ALICE), ...READ }).effect).toBe('allow')
   await writeFile(path, JSON.stringify(before))
   await policy.put([allow('b')])
-  expect(policy.document.rules).toHaveLength(5)
+  expect(policy.document.rules).toHaveLength(first + 2)
 })
 
 it('a rule that is none is refused before the file is touched', async () => {
