@@ -37,3 +37,42 @@ export const RENEW_JITTER = 0.1
 /** Waits after failures of an issuer, doubled each time. */
 export const MIN_LOGIN_BACKOFF_MS = 1_000
 export const MAX_LOGIN_BACKOFF_MS = 60_000
+
+/** Longest token that is taken from a peer; those with many scopes take 2 KiB. */
+export const MAX_TOKEN_BYTES = 8_192
+
+/** Scopes of a token: as many as the answer of a hello may name. */
+export const MAX_TOKEN_SCOPES = 64
+
+/** For the clocks of issuers; of the end of a token nothing is forgiven. */
+export const CLOCK_TOLERANCE_SECONDS = 5
+
+/** For each request to an issuer of presented tokens: metadata, twice, and keys must fit a hello's 10 s. */
+export const ISSUER_REQUEST_TIMEOUT_MS = 3_000
+
+/** How long keys are used: a key that the issuer has withdrawn is accepted no longer than that. */
+export const ISSUER_KEYS_TTL_MS = 600_000
+
+/** How long the pages that an issuer names are believed. */
+export const ISSUER_METADATA_TTL_MS = 3_600_000
+
+/** Keys are not read anew within this, whatever tokens name: unknown ones cost the issuer nothing. */
+export const ISSUER_COOLDOWN_MS = 30_000
+
+/** An issuer that could not be asked is left alone for a while. */
+export const ISSUER_RETRY_MS = 5_000
+
+/** How long an answer about an opaque token is believed, and so how long one is used after its revocation. */
+export const INTROSPECTION_TTL_MS = 60_000
+
+/** Questions about tokens under way at a time. */
+export const MAX_INTROSPECTIONS = 16
+
+/** Tokens read, or asked about, that are kept: at most 8 KiB each. */
+export const MAX_KEPT_TOKENS = 1_024
+
+/** Thumbprints of peers' keys: some more than there are connections. */
+export const MAX_KEPT_THUMBPRINTS = 1_024
+
+/** Tokens revoked here; with more, those that were listed first are forgotten. */
+export const MAX_REVOKED_TOKENS = 65_536

@@ -43,8 +43,13 @@ export interface Tokens {
   }
   /** The token behind a credential of a live session, for exchange only; undefined when it isn't held. */
   tokenOf(credential: Credential): string | undefined
-  /** Refuses a token from now on. @param jti of the issuer's token */
-  revoke(issuer: string, jti: string): void
+  /**
+   * Refuses a token from now on, until this node stops.
+   *
+   * @param jti of the issuer's token; of one without, the base64url SHA-256 of the token
+   * @returns which credentials it takes with it, for `Auth.revoke`
+   */
+  revoke(issuer: string, jti: string): (credential: Credential) => boolean
 }
 
 export interface TokensInit {

@@ -83,7 +83,7 @@ export async function startAuthorizationServer(options: AuthorizationServerOptio
   const counts = new Map<string, number>()
   const intercepted = new Map<string, RequestListener>()
   let isDown = false
-  let keys = [newKey('EdDSA'), newKey('RS256')]
+  let keys = [newKey('EdDSA'), rsaKey()]
   let listener: RequestListener = () => {}
 
   const http = createServer((request, response) => {
@@ -184,6 +184,15 @@ function newKey(alg: 'EdDSA' | 'RS256'): SigningKey {
   const jwk = pair.privateKey.export({ format: 'jwk' }) as JWK
   return { ...jwk, kid: `${alg}-${randomBytes(4).toString('hex')}`, use: 'sig', alg }
 }
+
+/** For ID tokens, which nobody looks at: takes a while to make, so all servers have the same. */
+const rsaKey = (() => {
+  let key: SigningKey | undefined
+  return () => {
+    key ??= newKey('RS256')
+    return key
+  }
+})()
 
 function publicKey({ kid, alg, ...jwk }: SigningKey): JWK {
   const open = createPublicKey({ key: jwk as JsonWebKey, format: 'jwk' }).export({ format: 'jwk' })
