@@ -16,7 +16,7 @@ export type { AgentConnection, AgentState, Driver, DriverContext, InvokeContext 
 export { ERROR_CODES, type ErrorBody, type ErrorCode, MeshError, type MeshErrorOptions } from './errors.ts'
 export type { MeshEventName, MeshEvents, MeshListener } from './events.ts'
 export type { ApiKeyInfo, ApiKeyInit, ApiKeys, HeldKey } from './keys/index.ts'
-export type { LanStatus, NetworkStatus, PeerInfo } from './network/index.ts'
+export { createSwarmKey, type LanStatus, type NetworkStatus, type PeerInfo } from './network/index.ts'
 export { type CallOptions, createNode, type Node, type NodeInit, type NodeStatus } from './node.ts'
 export type {
   Decision,

@@ -6,12 +6,16 @@ import { approvals } from './commands/approvals.ts'
 import { audit } from './commands/audit.ts'
 import { block } from './commands/block.ts'
 import { call } from './commands/call.ts'
+import { check } from './commands/check.ts'
 import { connect } from './commands/connect.ts'
 import { events } from './commands/events.ts'
 import { find } from './commands/find.ts'
 import { grants } from './commands/grants.ts'
+import { invite } from './commands/invite.ts'
+import { join } from './commands/join.ts'
 import { keys } from './commands/keys.ts'
 import { logins } from './commands/logins.ts'
+import { pairs } from './commands/pairs.ts'
 import { peers } from './commands/peers.ts'
 import { permission } from './commands/permission.ts'
 import { pins } from './commands/pins.ts'
@@ -19,12 +23,30 @@ import { policy } from './commands/policy.ts'
 import { start } from './commands/start.ts'
 import { status } from './commands/status.ts'
 import { stop } from './commands/stop.ts'
+import { swarmKey } from './commands/swarm-key.ts'
 import { trust } from './commands/trust.ts'
+import { unpair } from './commands/unpair.ts'
 import { EXIT_CODES } from './errors.ts'
 import { note, printError, programName } from './output.ts'
 import { addCommonOptions, addGroup, addVerb, quit } from './verb.ts'
 
-const VERBS = [start, status, peers, stop, connect, find, call, events, block]
+const VERBS = [
+  start,
+  status,
+  peers,
+  stop,
+  connect,
+  find,
+  call,
+  check,
+  events,
+  invite,
+  join,
+  pairs,
+  unpair,
+  block,
+  swarmKey
+]
 const GROUPS = [agents, keys, logins, trust, policy, approvals, permission, grants, pins, audit]
 
 /** A terminal's Ctrl-C reaches this process twice when npm, which runs it, passes it on too. */

@@ -205,3 +205,6 @@ export const MAX_GOSSIP_RPC_ENTRIES = 500
 
 /** Bytes queued for a gossip peer that doesn't read; stock unbounded. */
 export const MAX_GOSSIP_QUEUE_BYTES = 4 * MIB
+
+/** Of a swarm key; one has 95 bytes, and perhaps a line break at its end. */
+export const MAX_SWARM_KEY_BYTES = 1_024

@@ -22,6 +22,7 @@ export { MAX_GOSSIP_BYTES, MAX_PROVIDED_KEYS, MAX_TOPICS } from './constants.ts'
 export { networkMigrations } from './known-peers.ts'
 export { defaultListen } from './listen.ts'
 export { createNetwork } from './network.ts'
+export { createSwarmKey } from './swarm-key.ts'
 
 export interface PeerInfo {
   readonly peer: string
@@ -108,11 +109,16 @@ export interface NetworkInit {
   readonly transports?: Libp2pOptions['transports']
   /** Default Noise. */
   readonly connectionEncrypters?: Libp2pOptions['connectionEncrypters']
+  /**
+   * File with a libp2p pre-shared key, which nobody but its owner may read: only who has the same key connects, and sees
+   * that a node is here. Read at each start. It says nothing of who a peer is. Default none: every peer may connect.
+   */
+  readonly swarmKey?: string
 }
 
 /** May be stopped and started again; what was joined, handled and provided stays. */
 export interface Network {
-  /** Listens and starts looking for peers. @throws {MeshError} ADDRESS_IN_USE, INVALID_ARGUMENT */
+  /** Listens and starts looking for peers. @throws {MeshError} ADDRESS_IN_USE, INVALID_ARGUMENT; INVALID_CONFIG, IO for the swarm key */
   start(): Promise<void>
   stop(): Promise<void>
   status(): NetworkStatus

@@ -3,6 +3,7 @@ import { type Identify, type IdentifyPush, identify, identifyPush } from '@libp2
 import type { ComponentLogger, Libp2p, Logger } from '@libp2p/interface'
 import type { KadDHT } from '@libp2p/kad-dht'
 import { type Ping, ping } from '@libp2p/ping'
+import { preSharedKey } from '@libp2p/pnet'
 import { tcp } from '@libp2p/tcp'
 import type { Datastore } from 'interface-datastore'
 import { createLibp2p, type Libp2pOptions } from 'libp2p'
@@ -53,6 +54,8 @@ export interface Libp2pInit {
   readonly listen: readonly string[]
   readonly transports: Libp2pOptions['transports']
   readonly connectionEncrypters: Libp2pOptions['connectionEncrypters']
+  /** What every connection is wrapped in, below its encryption; undefined: nothing. */
+  readonly swarmKey?: Uint8Array | undefined
   readonly watch: ListenWatch
 }
 
@@ -72,6 +75,7 @@ export function composeLibp2p(components: Libp2pComponents, init: Libp2pInit): P
     transports: transports.map((create) => watchListen(create, init.watch)),
     connectionEncrypters: init.connectionEncrypters ?? [tunedNoise()],
     streamMuxers: [tunedYamux()],
+    ...(init.swarmKey === undefined ? {} : { connectionProtector: preSharedKey({ psk: init.swarmKey }) }),
     connectionGater: createGater({ clock, isBlocked }),
     connectionMonitor: { enabled: false }, // cuts healthy links on one missed ping; the channel has its own heartbeat
     connectionManager: {

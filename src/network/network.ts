@@ -29,6 +29,7 @@ import {
 } from './providers.ts'
 import { createReconnector, type Reconnector, type Target } from './reconnect.ts'
 import { dial, dialPeer, openStream } from './streams.ts'
+import { readSwarmKey } from './swarm-key.ts'
 
 /** @throws {MeshError} INVALID_ARGUMENT for an address to listen on or to join by that isn't one */
 export function createNetwork(components: NetworkComponents, init: NetworkInit = {}): Network {
@@ -214,6 +215,7 @@ class MeshNetwork implements Network {
 
   async #tryStart(listen: readonly string[]): Promise<MeshLibp2p> {
     const { identity, datastore, isBlocked = () => false, logger = silentLogger() } = this.#components
+    const swarmKey = this.#init.swarmKey === undefined ? undefined : await readSwarmKey(this.#init.swarmKey)
     const failures: ListenFailure[] = []
     const ports = new Map<string, number>()
     const onListening = (address: string, port: number | undefined): void => {
@@ -226,6 +228,7 @@ class MeshNetwork implements Network {
         listen,
         transports: this.#init.transports,
         connectionEncrypters: this.#init.connectionEncrypters,
+        swarmKey,
         watch: { onListening, onFailure: (failure) => failures.push(failure) }
       }
     )

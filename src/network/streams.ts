@@ -123,12 +123,27 @@ async function findAddresses(node: Libp2p, peer: PeerId, signal: AbortSignal): P
 function reasonOf(err: unknown): string {
   const { name, message } = err as Error
   if (name === 'TimeoutError' || name === 'AbortError') return 'no answer in time'
-  return /ECONNREFUSED/.test(message) ? 'connection refused' : 'the dial failed'
+  if (/ECONNREFUSED/.test(message)) return 'connection refused'
+  return hasBrokenOff(err) ? BROKEN_OFF : 'the dial failed'
+}
+
+const BROKEN_OFF = 'it broke off the handshake, as with another swarm key'
+
+/** Somebody was there, but no sense came of it: a handshake doesn't come through another swarm key, and nothing says why. */
+function hasBrokenOff(err: unknown): boolean {
+  const { name, message = '', errors } = err as Partial<AggregateError>
+  if (Array.isArray(errors)) return errors.some(hasBrokenOff)
+  // Who turns out to be another peer has the right swarm key, if any
+  if (name === 'EncryptionFailedError') return !/identity key/.test(message)
+  return /ECONNRESET|EPIPE|unexpected EOF/i.test(message)
 }
 
 function unreachable(target: PeerId | Multiaddr | Multiaddr[], reason: string, cause?: unknown): MeshError {
   return new MeshError('UNREACHABLE', `${String(target)} can't be reached: ${reason}`, {
     ...(cause === undefined ? {} : { cause }),
-    hint: 'Check that the node runs, that its address is right, and that no firewall is between.'
+    hint:
+      reason === BROKEN_OFF
+        ? 'Check that both nodes were started with the same swarm key, or both without one; and that a node runs there.'
+        : 'Check that the node runs, that its address is right, and that no firewall is between.'
   })
 }

@@ -79,6 +79,7 @@ function cuttable(upgrader: Upgrader): Upgrader {
     if (isWebSocketConnection(connection)) {
       const { websocket } = connection
       connection.sendReset = () => websocket.terminate()
+      websocket.resume()
     }
     return connection
   }
@@ -103,6 +104,8 @@ async function connect(address: Multiaddr, signal: AbortSignal | undefined): Pro
     signal?.addEventListener('abort', onAbort)
     websocket.once('open', () => {
       settle()
+      // Under a swarm key the listener speaks first: what has come with the upgrade would be gone before anybody listens
+      websocket.pause()
       resolve(websocket)
     })
     websocket.on('error', (err) => {

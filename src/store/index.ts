@@ -15,7 +15,7 @@ import { openThreaded } from './threaded.ts'
 export * from './constants.ts'
 export { createDatastore, type DatastoreInit, type SqliteDatastore } from './datastore.ts'
 export { type HomeLock, lockHome } from './lock.ts'
-export { type PrivateFileInit, readOrCreatePrivate } from './private-file.ts'
+export { type PrivateFileInit, readOrCreatePrivate, readPrivate } from './private-file.ts'
 
 /** What SQLite stores in a column. */
 export type SqlValue = null | number | bigint | string | Uint8Array

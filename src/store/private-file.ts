@@ -20,7 +20,7 @@ export interface PrivateFileInit {
  */
 export async function readOrCreatePrivate(init: PrivateFileInit): Promise<string> {
   try {
-    return (await readPrivate(init)) ?? (await create(init))
+    return (await read(init)) ?? (await create(init))
   } catch (err) {
     if (err instanceof MeshError) throw err
     throw new MeshError('IO', `cannot read or write ${init.path}: ${reason(err)}`, {
@@ -30,8 +30,25 @@ export async function readOrCreatePrivate(init: PrivateFileInit): Promise<string
   }
 }
 
-/** The file's text, or undefined when there is none. */
-async function readPrivate({ path, maxBytes, unusable }: PrivateFileInit): Promise<string | undefined> {
+/**
+ * Reads a file that only its owner may read.
+ *
+ * @returns undefined when there is none
+ * @throws {MeshError} as {@link readOrCreatePrivate}
+ */
+export async function readPrivate(init: Omit<PrivateFileInit, 'make'>): Promise<string | undefined> {
+  try {
+    return await read(init)
+  } catch (err) {
+    if (err instanceof MeshError) throw err
+    throw new MeshError('IO', `cannot read ${init.path}: ${reason(err)}`, {
+      cause: err,
+      hint: 'check that it is a file that is yours to read'
+    })
+  }
+}
+
+async function read({ path, maxBytes, unusable }: Omit<PrivateFileInit, 'make'>): Promise<string | undefined> {
   const file = await openExisting(path)
   if (file === undefined) return undefined
   try {
@@ -72,7 +89,7 @@ async function create(init: PrivateFileInit): Promise<string> {
     await writeDurably(draft, text)
     await link(draft, path)
   } catch (err) {
-    const existing = await readPrivate(init)
+    const existing = await read(init)
     if (existing === undefined) throw err
     return existing
   } finally {

@@ -1,3 +1,4 @@
+import { resolve } from 'node:path'
 import { setFlagsFromString } from 'node:v8'
 import type { Node, NodeInit } from '../../index.ts'
 import type { LanStatus } from '../../network/index.ts'
@@ -19,6 +20,11 @@ export const start: Verb = {
         repeated
       )
       .option('--bootstrap <multiaddr>', 'a peer to join by; repeat for more', repeated)
+      .option(
+        '--swarm-key <file>',
+        'file with the key of a private mesh (pryx-mesh swarm-key): only nodes that have it connect',
+        (file) => resolve(file)
+      )
       .option('--no-lan', 'neither find nor be found on the local network; listen on loopback only, unless --listen'),
   async run(context, options) {
     try {
