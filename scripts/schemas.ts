@@ -5,6 +5,14 @@ import { helloAnswer, helloMessage, helloRequest } from '../src/auth/messages.ts
 import { callRequest } from '../src/calls/messages.ts'
 import { hintsAnswer, queryAnswer, recordsRequest, topicMessage, watchItem } from '../src/discovery/messages.ts'
 import { ERROR_CODES, ERROR_TEXTS, MeshError } from '../src/errors.ts'
+import {
+  inviteBody,
+  ownerProof,
+  ownerStatement,
+  redeemAnswer,
+  redeemRequest,
+  secretProof
+} from '../src/pairing/messages.ts'
 import { policyDocument } from '../src/policy/index.ts'
 import { agentRecord, capability, query } from '../src/registry/messages.ts'
 import { frame } from '../src/rpc/messages.ts'
@@ -25,6 +33,14 @@ const PROTOCOLS: Readonly<Record<string, Readonly<Record<string, z.ZodType>>>> =
     capability
   },
   'call/1.0.0': { request: callRequest },
+  'pair/1.0.0': {
+    request: redeemRequest,
+    answer: redeemAnswer,
+    invite: inviteBody,
+    secretProof,
+    ownerProof,
+    ownerStatement
+  },
   'topics/1': { message: topicMessage },
   policy: { document: policyDocument }
 }

@@ -75,13 +75,14 @@ async function redeem(
   const nonce = randomBytes(16).toString('base64url')
   const redemption = { inviter: invite.peer, invitee: identity.id, nonce }
   const request = { op: 'redeem', invite: invite.id, nonce, mac: inviteMac(secret, redemption), name }
-  const { success, data } = redeemAnswer.safeParse(await ask(rpc, invite.peer, request, signal))
+  const answer = await ask(rpc, invite.peer, request, signal)
+  const { success, data } = redeemAnswer.safeParse(answer)
   if (!success) throw new MeshError('INVALID_MESSAGE', 'the inviting node answered with something else')
-  const { mac, level, name: inviterName, pairedAt, statement } = data
-  const terms = { level, name: inviterName, pairedAt, ...(statement === undefined ? {} : { statement }) }
+  // Over all that was said, members of a later version too; the schema has seen that it is an object
+  const { mac, ...terms } = answer as RedeemTerms & { mac: string }
   if (!isSame(mac, answerMac(secret, redemption, terms)))
     throw refused('signature', 'the inviting node does not know the secret of its invite')
-  return terms
+  return data
 }
 
 async function ask(rpc: PairingContext['rpc'], peer: string, body: unknown, signal: AbortSignal): Promise<unknown> {

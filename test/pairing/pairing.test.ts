@@ -3,8 +3,8 @@ import { readFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { expect, it } from 'vitest'
 import { MeshError } from '../../src/errors.ts'
-import { MAX_INVITES, MAX_REDEEMS } from '../../src/pairing/index.ts'
-import { inviteMac } from '../../src/pairing/macs.ts'
+import { MAX_INVITES, MAX_REDEEMS, PAIR } from '../../src/pairing/index.ts'
+import { answerMac, inviteMac } from '../../src/pairing/macs.ts'
 import { readToken } from '../../src/pairing/token.ts'
 import { failureOf } from '../nodes.ts'
 import { tempFolder } from '../temp.ts'
@@ -237,6 +237,23 @@ it('the invitee believes no terms that the secret does not vouch for', async () 
   town.onAnswer = () => ({ ok: true })
   expect(await failureOf(bob.pairing.join(token))).toMatchObject({ code: 'INVALID_MESSAGE' })
   expect([bob.pairing.pairs(), bob.trust.list()]).toEqual([[], []])
+})
+
+it('the invitee takes an answer of a later version, as far as the secret vouches for all of it', async () => {
+  const town = new Town()
+  const [ann, bob] = [await town.move({ name: 'ann' }), await town.move()]
+  const { token } = await ann.pairing.invite()
+  const secret = Buffer.from(readToken(token).secret, 'base64url')
+  const terms = { level: 'known' as const, name: 'ann', pairedAt: new Date(START).toISOString(), colour: 'blue' }
+  town.endpoints.set(ann.identity.id, {
+    protocol: PAIR,
+    handle(body) {
+      const { nonce } = body as { nonce: string }
+      const redemption = { inviter: ann.identity.id, invitee: bob.identity.id, nonce }
+      return { ...terms, mac: answerMac(secret, redemption, terms) }
+    }
+  })
+  expect(await bob.pairing.join(token)).toMatchObject({ name: 'ann', level: 'known' })
 })
 
 it('no peer may try more than a few times a minute', async () => {

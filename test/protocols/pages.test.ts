@@ -6,6 +6,7 @@ import { CALL } from '../../src/calls/constants.ts'
 import * as discovery from '../../src/discovery/constants.ts'
 import { recordsProtocol } from '../../src/discovery/records.ts'
 import * as network from '../../src/network/constants.ts'
+import * as pairing from '../../src/pairing/constants.ts'
 import { openPolicy } from '../../src/policy/index.ts'
 import * as registry from '../../src/registry/constants.ts'
 import * as rpc from '../../src/rpc/constants.ts'
@@ -106,6 +107,27 @@ const STATEMENTS: ReadonlyArray<{ page: string; says: string }> = [
   { page: 'hello/1.0.0/README.md', says: `1 to ${auth.MAX_NODE_NAME_LENGTH} characters, none of Unicode's` },
   { page: 'hello/1.0.0/README.md', says: `at most ${auth.MAX_HELLO_PROTOCOLS} names` },
   { page: 'hello/1.0.0/README.md', says: `at most ${auth.MAX_HELLO_METHODS}, written` },
+  { page: 'pair/1.0.0/README.md', says: `\`${pairing.PAIR.id}\`` },
+  { page: 'pair/1.0.0/README.md', says: `at most ${pairing.PAIR.maxInFlight} requests running` },
+  { page: 'pair/1.0.0/README.md', says: `At most ${count(pairing.MAX_TOKEN_LENGTH)} characters` },
+  { page: 'pair/1.0.0/README.md', says: `at most ${pairing.MAX_INVITE_ADDRESSES} multiaddrs` },
+  {
+    page: 'pair/1.0.0/README.md',
+    says: `good for ${pairing.DEFAULT_INVITE_MS / MINUTE} minutes if nothing else is said, ${pairing.MIN_INVITE_MS / 1000} second to ${pairing.MAX_INVITE_MS / 1440 / MINUTE} days; at most ${pairing.MAX_INVITES} wait`
+  },
+  {
+    page: 'pair/1.0.0/README.md',
+    says: `after ${pairing.MAX_REDEEMS} requests of one peer within a minute, and when the inviter has ${count(pairing.MAX_PAIRS)} pairs. ${pairing.MAX_BAD_PROOFS} wrong macs`
+  },
+  { page: 'pair/1.0.0/README.md', says: `remembered for ${pairing.KEEP_INVITE_MS / 60 / MINUTE} hours` },
+  { page: 'pair/1.0.0/README.md', says: `/ ${pairing.EPOCH_MS / 1440 / MINUTE} days⌋` },
+  { page: 'pair/1.0.0/README.md', says: `accepted for ${pairing.EPOCH_OVERLAP_MS / 60 / MINUTE} hours after its end` },
+  { page: 'pair/1.0.0/README.md', says: `within ${pairing.PROOF_WINDOW_MS / 1000} s of its clock` },
+  { page: 'pair/1.0.0/README.md', says: `kept for ${(2 * pairing.PROOF_WINDOW_MS) / 1000} s` },
+  { page: 'pair/1.0.0/README.md', says: `type \`${pairing.OWNER_TYPE}\`` },
+  { page: 'pair/1.0.0/README.md', says: `holds for ${pairing.STATEMENT_MS / 1440 / MINUTE} days from` },
+  { page: 'pair/1.0.0/README.md', says: `at most ${pairing.MAX_STATEMENTS} such` },
+  { page: 'pair/1.0.0/README.md', says: `at most ${pairing.MAX_STATEMENT_SKEW_MS / MINUTE} minutes ahead` },
   { page: 'call/1.0.0/README.md', says: `\`${CALL.id}\`` },
   { page: 'call/1.0.0/README.md', says: `takes longer than ${schema.WORKER_TIMEOUT_MS / 1000} s` },
   { page: 'records/1.0.0/README.md', says: `\`${discovery.RECORDS_PROTOCOL}\`` },

@@ -10,6 +10,14 @@ import { nameKey, segmentKey } from '../../src/discovery/names.ts'
 import { createRecordsEndpoint } from '../../src/discovery/records.ts'
 import { readMessage } from '../../src/discovery/topics.ts'
 import { MeshError } from '../../src/errors.ts'
+import {
+  inviteBody,
+  ownerProof,
+  ownerStatement,
+  redeemAnswer,
+  redeemRequest,
+  secretProof
+} from '../../src/pairing/messages.ts'
 import { policyDocument } from '../../src/policy/index.ts'
 import { readRecord } from '../../src/registry/index.ts'
 import { agentRecord, type CapabilityKind } from '../../src/registry/messages.ts'
@@ -102,6 +110,12 @@ const PARSERS: readonly Parser[] = [
   { folder: 'records/1.0.0', def: 'watchItem', parse: bySchema(watchItem, 'INVALID_RECORD') },
   { folder: 'records/1.0.0', def: 'hintsAnswer', parse: bySchema(hintsAnswer, 'INVALID_RECORD') },
   { folder: 'records/1.0.0', def: 'record', parse: bySchema(agentRecord, 'INVALID_RECORD') },
+  { folder: 'pair/1.0.0', def: 'request', parse: bySchema(redeemRequest, 'INVALID_MESSAGE') },
+  { folder: 'pair/1.0.0', def: 'answer', parse: bySchema(redeemAnswer, 'INVALID_MESSAGE') },
+  { folder: 'pair/1.0.0', def: 'invite', parse: bySchema(inviteBody, 'INVALID_ARGUMENT') },
+  { folder: 'pair/1.0.0', def: 'secretProof', parse: bySchema(secretProof, 'UNAUTHENTICATED') },
+  { folder: 'pair/1.0.0', def: 'ownerProof', parse: bySchema(ownerProof, 'UNAUTHENTICATED') },
+  { folder: 'pair/1.0.0', def: 'ownerStatement', parse: bySchema(ownerStatement, 'UNAUTHENTICATED') },
   {
     folder: 'topics/1',
     def: 'message',
