@@ -14,6 +14,7 @@ import { grants } from './commands/grants.ts'
 import { invite } from './commands/invite.ts'
 import { join } from './commands/join.ts'
 import { keys } from './commands/keys.ts'
+import { login } from './commands/login.ts'
 import { logins } from './commands/logins.ts'
 import { pairs } from './commands/pairs.ts'
 import { peers } from './commands/peers.ts'
@@ -44,6 +45,7 @@ const VERBS = [
   join,
   pairs,
   unpair,
+  login,
   block,
   swarmKey
 ]

@@ -1,3 +1,48 @@
-import type { App, Scope } from './http.ts'
+import { z } from 'zod'
+import type { LoginFlow } from '../oauth/index.ts'
+import { type App, body, type Scope } from './http.ts'
+import { parse } from './messages.ts'
+import { ndjson } from './streams.ts'
 
-export function routeLogins(_app: App, _scope: Scope): void {}
+// What issuers, scopes and resources may be is checked by the node, for the library's users too
+const loginBody = z.strictObject({
+  issuer: z.string(),
+  clientId: z.string(),
+  clientSecret: z.string().optional(),
+  flow: z.enum(['client-credentials', 'code', 'device'] satisfies readonly LoginFlow[]),
+  scopes: z.array(z.string()).optional(),
+  /** PeerIds or aliases. */
+  peers: z.array(z.string()),
+  resources: z.array(z.string()).optional()
+})
+
+/**
+ * | route | body | answer |
+ * |---|---|---|
+ * | `POST /v1/logins` | `LoginInit`, peers by alias too | NDJSON of `LoginStep`; the login ends with the reader |
+ * | `GET /v1/logins` | | `Login[]` |
+ * | `DELETE /v1/logins/:id` | | `{id, revoked}`: whether the issuer has confirmed it |
+ */
+export function routeLogins(app: App, { node, onDefect, signalOf }: Scope): void {
+  app.post('/v1/logins', async (context) => {
+    const { peers, ...init } = parse(loginBody, await body(context))
+    const { clientSecret, scopes, resources, ...rest } = init
+    const signal = signalOf(context)
+    const steps = node.logins.login(
+      {
+        ...rest,
+        peers: peers.map((peer) => node.trust.named(peer) ?? peer),
+        ...(clientSecret === undefined ? {} : { clientSecret }),
+        ...(scopes === undefined ? {} : { scopes }),
+        ...(resources === undefined ? {} : { resources })
+      },
+      { signal }
+    )
+    return ndjson(steps, { signal, onDefect })
+  })
+  app.get('/v1/logins', (context) => context.json(node.logins.list()))
+  app.delete('/v1/logins/:id', async (context) => {
+    const id = context.req.param('id')
+    return context.json({ id, ...(await node.logins.logout(id, { signal: signalOf(context) })) })
+  })
+}
