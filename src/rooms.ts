@@ -22,7 +22,13 @@ import { createNetwork, type Network, networkMigrations } from './network/index.
 import type { NodeInit } from './node.ts'
 import { loginsMigrations, type Tokens } from './oauth/index.ts'
 import { createPairing, PAIR, type Pairing, pairingMigrations } from './pairing/index.ts'
-import { createPermissions, PERMISSION, type Permissions, permissionsMigrations } from './permissions/index.ts'
+import {
+  createAskCheck,
+  createPermissions,
+  PERMISSION,
+  type Permissions,
+  permissionsMigrations
+} from './permissions/index.ts'
 import { policyMigrations } from './policy/index.ts'
 import { createRegistry, type Registry, registryMigrations } from './registry/index.ts'
 import { createRpc, type Rpc } from './rpc/index.ts'
@@ -100,7 +106,8 @@ export async function openRooms(
   const access = await openAccess(init, { ...base, ...guards, ...mesh }, resources)
   presenter = access.presenter
   const { identity, events } = base
-  const calls = createCalls({ self: identity.id, emit: events.emit, ...guards, ...mesh, ...access })
+  const checkPermission = createAskCheck(mesh.rpc)
+  const calls = createCalls({ self: identity.id, emit: events.emit, checkPermission, ...guards, ...mesh, ...access })
   // The last goes first: records are withdrawn while there is a network to tell it to
   for (const room of [mesh.network, mesh.host, mesh.rpc, mesh.discovery]) resources.defer(() => room.stop())
   cutBlocked({ ...guards, ...mesh, ...access })
@@ -127,13 +134,16 @@ type Mesh = Pick<Rooms, 'schemas' | 'registry' | 'network' | 'breaches' | 'rpc' 
 async function openMesh(
   home: Home | undefined,
   init: NodeInit,
-  { identity, events, store, log, auth, policy, trust }: Base & Guards,
+  { identity, events, store, log, auth, policy, tokens, trust }: Base & Guards,
   resources: AsyncDisposableStack
 ): Promise<Mesh> {
   const { emit, on } = events
   const datastore = resources.adopt(createDatastore(home && { path: home.cache }), (opened) => opened.close())
   const schemas = resources.adopt(createValidationPool(), (pool) => pool.stop())
-  const registry = createRegistry({ store, identity, checkSchema, emit }, { protocols: spokenVersions() })
+  const registry = createRegistry(
+    { store, identity, checkSchema, emit },
+    { auth: acceptedMethods(tokens), protocols: spokenVersions() }
+  )
   const isBlocked = (peer: string): boolean => trust.of(peer).level === 'blocked'
   const network = createNetwork({ identity, emit, store, datastore, isBlocked }, init)
   const breaches = countBreaches(log)

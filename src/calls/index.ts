@@ -5,7 +5,7 @@
  *
  * @packageDocumentation
  * @example
- * const calls = createCalls({ self: identity.id, registry, host, policy, permissions, pins, trust, presenter, rpc, discovery, schemas, emit })
+ * const calls = createCalls({ self: identity.id, registry, host, policy, permissions, checkPermission, pins, trust, presenter, rpc, discovery, schemas, emit })
  * await calls.start()
  * const sum = await calls.call(caller, { peer, agent: 'calculator' }, { capability: 'add', input: { a: 1, b: 2 } }, {})
  */
@@ -13,7 +13,7 @@ import type { Caller, Presenter } from '../auth/index.ts'
 import type { Discovery } from '../discovery/index.ts'
 import type { Host } from '../drivers/index.ts'
 import type { Emit } from '../events.ts'
-import type { Permissions } from '../permissions/index.ts'
+import type { AskCheck, Permissions } from '../permissions/index.ts'
 import type { Policy } from '../policy/index.ts'
 import type { Registry } from '../registry/index.ts'
 import type { CapabilityKind } from '../registry/messages.ts'
@@ -24,7 +24,7 @@ import type { Trust } from '../trust/index.ts'
 import type { Compatibility } from './compatibility.ts'
 
 export { createCalls } from './calls.ts'
-export type { Compatibility } from './compatibility.ts'
+export type { Compatibility, Missing } from './compatibility.ts'
 export { CALL } from './constants.ts'
 export { resolveTarget } from './target.ts'
 
@@ -45,6 +45,8 @@ export interface CallsComponents {
   readonly host: Pick<Host, 'status' | 'invoke'>
   readonly policy: Policy
   readonly permissions: Pick<Permissions, 'permit' | 'present' | 'status' | 'expect'>
+  /** Asks a peer what a call would meet there. */
+  readonly checkPermission: AskCheck
   readonly pins: Pick<Pins, 'check' | 'list'>
   readonly trust: Pick<Trust, 'note'>
   readonly presenter: Pick<Presenter, 'ready'>

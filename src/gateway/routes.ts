@@ -1,6 +1,7 @@
 import { Hono } from 'hono'
 import { MeshError } from '../errors.ts'
 import type { CallOptions, LocalAgent, Node } from '../index.ts'
+import { routeCheck } from './check-routes.ts'
 import { DEFAULT_CALL_TIMEOUT_MS } from './constants.ts'
 import type { ControlInit } from './control.ts'
 import { HTTP_STATUS } from './errors.ts'
@@ -49,6 +50,7 @@ export function createRoutes({ node, onStop, onDefect, now = Date.now }: Control
   routeAgents(app, scope)
   routeFind(app, scope)
   routeCall(app, scope)
+  routeCheck(app, scope)
   routeEvents(app, scope, now)
   routeKeys(app, scope)
   routeLogins(app, scope)
@@ -116,9 +118,11 @@ function routeCall(app: App, { node, onDefect, signalOf }: Scope): void {
   app.post('/v1/call', async (context) => {
     const { target, capability, input, ...rest } = parse(callBody, await body(context))
     const timeoutMs = rest.timeoutMs ?? DEFAULT_CALL_TIMEOUT_MS
-    const signal = AbortSignal.any([signalOf(context), AbortSignal.timeout(timeoutMs)])
+    const soon = AbortSignal.any([signalOf(context), AbortSignal.timeout(timeoutMs)])
+    // An owner takes longer than a call; each call has its own deadline then
+    const signal = rest.wait === true ? signalOf(context) : soon
     const options = { ...rest, timeoutMs, signal }
-    if (await streams(node, target, capability, options)) {
+    if (await streams(node, target, capability, { ...options, signal: soon })) {
       return ndjson(node.stream(target, capability, input, options), { signal, onDefect })
     }
     return context.json({ result: (await node.call(target, capability, input, options)) ?? null })

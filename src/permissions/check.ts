@@ -6,6 +6,9 @@ import type { RequestContext, RequestOptions, Rpc } from '../rpc/index.ts'
 import { PERMISSION } from './constants.ts'
 import type { PermissionsInit } from './index.ts'
 
+/** A rule's reason names a peer, an action and a resource, each cut at 256 characters. */
+const MAX_CHECK_REASON_LENGTH = 1_024
+
 /** Asks whether a capability could be called now; nobody is asked for permission by it. */
 export const checkBody = z.object({
   op: z.literal('check'),
@@ -20,7 +23,7 @@ export type CheckBody = z.infer<typeof checkBody>
 export const checkAnswer = z.object({
   effect: z.enum(['allow', 'ask', 'deny']),
   /** Why, one sentence; of an `allow` by a grant, that. */
-  reason: z.string().max(1_024),
+  reason: z.string().max(MAX_CHECK_REASON_LENGTH),
   /** Credential methods that are accepted of the caller at present. */
   proven: z.array(z.string().max(32)).max(16),
   /** Any of them would have let a rule allow it. */
@@ -60,9 +63,14 @@ export function answerCheck(
     const isOpen = effect === 'ask' || (effect === 'deny' && rules.length === 0 && caller.trust !== 'blocked')
     const { action, resource } = request
     const digest = definition === undefined ? {} : { digest: definition.digest }
-    if (isOpen && grants.find({ caller, session, action, resource, ...digest }) !== undefined)
+    // A grant for one input says nothing of others
+    if (isOpen && grants.find({ caller, session, action, resource, input: () => '', ...digest }) !== undefined)
       return { effect: 'allow', reason: `a grant allows ${action} on ${resource}` }
-    return { effect, reason, ...(missingScopes && { missingScopes: [...missingScopes] }) }
+    return {
+      effect,
+      reason: reason.slice(0, MAX_CHECK_REASON_LENGTH),
+      ...(missingScopes && { missingScopes: [...missingScopes] })
+    }
   }
   const first = judge(capability)
   const isHidden = first.effect === 'deny' && body.kind === undefined && capability?.kind !== 'tool'

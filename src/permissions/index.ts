@@ -22,6 +22,7 @@ import type { RequestOptions, Rpc } from '../rpc/index.ts'
 import type { Store } from '../store/index.ts'
 import type { Trust } from '../trust/index.ts'
 
+export { type AskCheck, type CheckAnswer, createAskCheck } from './check.ts'
 export * from './constants.ts'
 export { createPermissions } from './permissions.ts'
 export { permissionsMigrations } from './rows.ts'
