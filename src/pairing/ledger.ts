@@ -54,7 +54,10 @@ export function createLedger({ store, vault, trust, emit, clock }: LedgerInit): 
     },
     async end(peer) {
       const row = live.get(peer)
-      if (row === undefined) throw new MeshError('NOT_FOUND', `there is no pair with ${peer.slice(0, 80)}`)
+      if (row === undefined)
+        throw new MeshError('NOT_FOUND', `there is no pair with ${peer.slice(0, 80)}`, {
+          hint: 'pryx-mesh pairs lists them'
+        })
       // First the level: what fails after it leaves less, not more, than was asked for
       const { level, alias } = trust.of(peer)
       await trust.set(peer, {

@@ -3,7 +3,7 @@ import { readFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { expect, it } from 'vitest'
 import { MeshError } from '../../src/errors.ts'
-import { MAX_INVITES, MAX_REDEEMS, PAIR } from '../../src/pairing/index.ts'
+import { MAX_ENDED_PAIRS, MAX_INVITES, MAX_PAIRS, MAX_REDEEMS, PAIR } from '../../src/pairing/index.ts'
 import { answerMac, inviteMac } from '../../src/pairing/macs.ts'
 import { readToken } from '../../src/pairing/token.ts'
 import { failureOf } from '../nodes.ts'
@@ -267,23 +267,30 @@ it('no peer may try more than a few times a minute', async () => {
   expect(await ask()).toMatchObject(reason('unknown'))
 })
 
-it.each([
-  { id: 'nothing', garble: () => '' },
-  { id: 'a key', garble: () => 'mesh_k_4ggcmquzyZO_HGx' },
-  { id: 'its first half', garble: (token: string) => token.slice(0, 80) },
-  {
-    id: 'one letter wrong',
-    garble: (token: string) => token.slice(0, 20) + (token[20] === 'a' ? 'b' : 'a') + token.slice(21)
-  },
-  { id: 'far too much', garble: (token: string) => token.repeat(1_000) }
-])('a token of which there is $id is refused without asking anybody', async ({ garble }) => {
+async function withPairs(town: Town, count: number, endedAt: number | null): Promise<Kit> {
+  const kit = await town.move()
+  const sql = `INSERT INTO pair VALUES (?, ?, 'x', 'known', 0, '', '', NULL, 1, ?)`
+  const rows = Array.from({ length: count }, (_, n) => ({ sql, params: [`peer${n}`, `invite${n}`, endedAt] }))
+  await kit.store.write(rows)
+  return town.move({ before: kit })
+}
+
+it('is BUSY on either side when there are MAX_PAIRS pairs', async () => {
   const town = new Town()
-  const [ann, bob] = [await town.move(), await town.move()]
-  const { token } = await ann.pairing.invite()
-  town.endpoints.clear()
-  const failure = await failureOf(bob.pairing.join(garble(token)))
-  expect(failure).toMatchObject({ code: 'INVALID_ARGUMENT' })
-  expect(JSON.stringify(failure)).not.toContain(token.slice(7, 30))
+  const [full, bob] = [await withPairs(town, MAX_PAIRS, null), await town.move()]
+  expect(await failureOf(bob.pairing.join((await full.pairing.invite()).token))).toMatchObject({ code: 'BUSY' })
+  expect(await failureOf(full.pairing.join((await bob.pairing.invite()).token))).toMatchObject({ code: 'BUSY' })
+  expect(full.pairing.pairs()).toHaveLength(MAX_PAIRS)
+})
+
+it('no more than MAX_ENDED_PAIRS ended pairs are remembered, the newest of them', async () => {
+  const town = new Town()
+  const [ann, bob] = [await withPairs(town, MAX_ENDED_PAIRS, 1), await town.move({ name: 'bob' })]
+  await bob.pairing.join((await ann.pairing.invite()).token)
+  await ann.pairing.unpair('bob')
+  const ended = ann.store.all('SELECT peer FROM pair WHERE ended_at IS NOT NULL').map(({ peer }) => peer)
+  expect(ended).toHaveLength(MAX_ENDED_PAIRS)
+  expect(ended).toContain(bob.identity.id)
 })
 
 it('a node does not join itself, nor one that is not there', async () => {

@@ -11,9 +11,10 @@ export const invite: Verb = {
     command
       .option('--for <duration>', 'how long it may be used, up to 7d (default: 10m)', longDuration)
       .addOption(
-        new Option('--level <level>', 'what the other node becomes here; owner: a node of yours, which may do all')
-          .choices(['known', 'trusted', 'owner'])
-          .default(undefined, 'known')
+        new Option(
+          '--level <level>',
+          'what the other node becomes here (default: known); owner: a node of yours, which may do all'
+        ).choices(['known', 'trusted', 'owner'])
       ),
   async run({ client, json }, { for: forMs, level }) {
     const made = await client.ask<Invite>('POST', '/v1/invites', { forMs, level })

@@ -7,7 +7,7 @@ export const unpair: Verb = {
   examples: ['unpair laptop', 'unpair 12D3KooWB3sfxkwmWeBYy6WBkyn3RR5wcm6LPqAwUHGDzsfrvZmy'],
   async run({ client, json }, _options, [peer = '']) {
     const result = await client.ask<{ readonly unpaired: string }>('DELETE', `/v1/pairs/${encodeURIComponent(peer)}`)
-    print(json ? toJson(result) : `the pair with ${peer} is ended; it is unknown now`)
-    if (!json) note(`it may still connect, as any stranger: ${programName()} block refuses it`)
+    print(json ? toJson(result) : `the pair with ${peer} is ended`)
+    if (!json) note(`it may still connect, as any stranger; ${programName()} block PEER refuses it`)
   }
 }
