@@ -19,6 +19,14 @@ export type { ApiKeyInfo, ApiKeyInit, ApiKeys, HeldKey } from './keys/index.ts'
 export { createSwarmKey, type LanStatus, type NetworkStatus, type PeerInfo } from './network/index.ts'
 export { type CallOptions, createNode, type Node, type NodeInit, type NodeStatus } from './node.ts'
 export type {
+  Answer,
+  Approver,
+  ApproverAnswer,
+  PermissionRequest,
+  PermissionStatus,
+  Permissions
+} from './permissions/index.ts'
+export type {
   Decision,
   Explanation,
   Facts,

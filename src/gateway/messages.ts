@@ -87,7 +87,8 @@ export const callBody = z.strictObject({
   input: z.unknown().optional(),
   kind: kind.optional(),
   version: z.string().optional(),
-  timeoutMs: timeoutMs.optional()
+  timeoutMs: timeoutMs.optional(),
+  wait: z.boolean().optional()
 })
 
 /**

@@ -8,17 +8,19 @@ export const call: Verb = {
   summary: 'call a capability of an agent; the input is JSON, - reads it from stdin, default {}',
   examples: [
     `call @files read_text_file '{"path":"README.md"}'`,
-    'echo \'{"a":1,"b":2}\' | pryx-mesh call @maths@bob add - --json'
+    'echo \'{"a":1,"b":2}\' | pryx-mesh call @maths@bob add - --json',
+    `call @files write_file '{"path":"a.txt"}' --wait`
   ],
   options: (command) =>
     command
       .addOption(kindOption())
       .option('--version <range>', 'semver range that its version must be in')
-      .option('--timeout <duration>', 'how long it may take', duration, 30_000),
-  async run(context, { kind, version, timeout }, [target, capability, argument]) {
+      .option('--timeout <duration>', 'how long it may take', duration, 30_000)
+      .option('--wait', 'when the owner must be asked: wait for the answer, until its deadline, and call again'),
+  async run(context, { kind, version, timeout, wait }, [target, capability, argument]) {
     try {
       const input = await inputOf(argument)
-      const body = { target, capability, input, kind, version, timeoutMs: timeout }
+      const body = { target, capability, input, kind, version, timeoutMs: timeout, wait }
       const done = progress(() => `waiting for ${target}`)
       await answer(context, await context.client.open('POST', '/v1/call', body).finally(done))
     } catch (err) {

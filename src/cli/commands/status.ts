@@ -1,5 +1,5 @@
 import type { NodeStatus } from '../../index.ts'
-import { print, printFields, json as toJson } from '../output.ts'
+import { note, print, printFields, programName, json as toJson } from '../output.ts'
 import type { Verb } from '../verb.ts'
 
 export const status: Verb = {
@@ -31,8 +31,10 @@ export const status: Verb = {
           ...(node.policy.problem === undefined ? [] : [`not the file's: ${node.policy.problem}`])
         ]
       ],
+      ['approvals', node.pendingApprovals > 0 ? `${node.pendingApprovals} wait for your answer` : undefined],
       ['refused', refusals(node.refused)]
     ])
+    if (node.pendingApprovals > 0) note(`what you are asked: ${programName()} approvals list`)
   }
 }
 
