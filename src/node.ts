@@ -81,7 +81,7 @@ export interface Node {
   readonly pairing: Pick<Pairing, 'invite' | 'join' | 'pairs' | 'unpair'>
   /** What the owner is asked, and what this node asks of others. */
   readonly permissions: Pick<Permissions, 'allow' | 'deny' | 'get' | 'list' | 'request' | 'status' | 'watch'>
-  readonly grants: Pick<Grants, 'delegate' | 'get' | 'issue' | 'list' | 'revoke'>
+  readonly grants: Pick<Grants, 'delegate' | 'get' | 'issue' | 'keep' | 'list' | 'revoke'>
   /** Remote capabilities as they were first used. */
   readonly pins: Pick<Pins, 'approve' | 'forget' | 'list'>
   start(): Promise<void>

@@ -15,7 +15,7 @@ export const MAX_GRANT_BYTES = 4_096
 /** Characters of a glob, as in a policy rule. */
 export const MAX_GLOB_LENGTH = 512
 
-/** Characters of a grant's id; this node's own have 22. */
+/** Characters of a grant's id; this node's own have 32. */
 export const MAX_GRANT_ID_LENGTH = 64
 
 /** Calls that a grant can allow in all. */
@@ -54,7 +54,7 @@ export const MAX_COUNTED_PER_GRANT = 256
 /** Issuers whose revocations are remembered; beyond it, those go first that nothing here came from. */
 export const MAX_REVOKING_ISSUERS = 1_000
 
-/** A list of revocations: MAX_GRANTS ids of 22 characters make about 170 KiB. */
+/** A list of revocations: MAX_GRANTS ids of 32 characters make about 230 KiB. */
 export const MAX_REVOCATIONS_BYTES = 512 * 1_024
 
 /** Ids in a list that is accepted; ids from other implementations may be longer than ours. */

@@ -386,6 +386,7 @@ class StoredGrants implements Grants {
   }
 }
 
+/** In hex, as an id is an argument of commands and must not begin with a dash. */
 function newId(): string {
-  return randomBytes(16).toString('base64url')
+  return randomBytes(16).toString('hex')
 }

@@ -132,7 +132,7 @@ it.each<{ id: string; texts: () => Promise<readonly unknown[]>; reason: string }
 
 it('a chain with any one character changed is refused', async () => {
   const texts = await chainOf({}, { uses: 3 })
-  const alphabet = 'ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_.='
+  const alphabet = Array.from({ length: 94 }, (_, n) => String.fromCharCode(33 + n))
   const place = fc.tuple(fc.nat(1), fc.nat(), fc.constantFrom(...alphabet))
   await fc.assert(
     fc.asyncProperty(place, async ([link, at, character]) => {
@@ -196,8 +196,8 @@ it('what a link allows, each link before it allows too', async () => {
         expect(link.uses ?? Infinity).toBeLessThanOrEqual(parent.uses ?? Infinity)
         expect(link.expiresAt ?? Infinity).toBeLessThanOrEqual(parent.expiresAt ?? Infinity)
         for (const text of texts) {
-          if (compileGlob(link.act)(text)) expect(compileGlob(parent.act)(text)).toBe(true)
-          if (compileGlob(link.res)(text)) expect(compileGlob(parent.res)(text)).toBe(true)
+          expect(compileGlob(parent.act)(text) || !compileGlob(link.act)(text)).toBe(true)
+          expect(compileGlob(parent.res)(text) || !compileGlob(link.res)(text)).toBe(true)
         }
       }
     }),

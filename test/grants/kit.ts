@@ -54,3 +54,18 @@ export const READ = { act: 'tool.call', res: 'tool:fs/read_file' } as const
 export const ALL = { act: '*', res: '*' } as const
 
 export const refusal = (reason: string): object => ({ code: 'UNAUTHENTICATED', data: { reason } })
+
+/** Signs a grant that says what the tests want, by whatever rules; first of its chain unless `prf` is given. */
+export async function handMade(issuer: Party, holder: Party, says: Readonly<Record<string, unknown>>): Promise<string> {
+  const { did } = issuer.identity
+  const usual = {
+    v: 1,
+    jti: crypto.randomUUID(),
+    iss: did,
+    aud: holder.identity.did,
+    sub: did,
+    iat: START / 1000,
+    dep: 0
+  }
+  return issuer.identity.sign('mesh-grant+jws', { ...usual, ...READ, ...says })
+}
