@@ -11,8 +11,8 @@ export const MAX_LOGIN_TEXT = 512
 /** Tokens presented to one peer; other methods need room among MAX_CREDENTIALS, too. */
 export const MAX_TOKENS_PER_PEER = 4
 
-/** Longest token taken from an issuer: presented, it must fit a hello with three more of them. */
-export const MAX_ISSUED_TOKEN_LENGTH = 12_288
+/** Longest token taken from an issuer: presented, it must fit a hello with three more of them, and no peer takes longer ones. */
+export const MAX_ISSUED_TOKEN_LENGTH = 8_192
 
 /** Largest answer of an issuer; metadata and tokens take a few KiB. */
 export const MAX_LOGIN_ANSWER_BYTES = 131_072

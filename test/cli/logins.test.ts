@@ -59,6 +59,18 @@ describe('login', () => {
     expect(await program.finished).toMatchObject({ code: 0, stdout: expect.stringContaining('"step":"done"') })
   })
 
+  it('tells people what to do on stderr, and nothing on stdout before it is done', async () => {
+    const { home, node, issuer, server } = await startDaemon()
+    const program = begin(['login', issuer, '--client-id', 'desktop', '--for', PEER, '--home', home])
+    await expect.poll(() => server.requestsTo('/token'), { timeout: 30_000 }).toBe(1)
+    program.kill('SIGINT')
+    const { stdout, stderr } = await program.finished
+    expect(stdout).toBe('')
+    expect(stderr).toContain(`${issuer}/device?user_code=`)
+    expect(stderr).toMatch(/code +[A-Z]{4}-[A-Z]{4}\n/)
+    expect(stderr).toContain(`fingerprint of this node  ${fingerprintOf(node.id)}\n`)
+  })
+
   it('that is interrupted ends, and leaves nothing', async () => {
     const { home, node, issuer } = await startDaemon()
     const program = begin([...codeArgs(issuer, home), '--json'])

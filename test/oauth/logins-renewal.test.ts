@@ -78,9 +78,11 @@ describe('renewal', () => {
     await before.withCode()
     before.pass(10 * MINUTE)
     isCrashing = true
-    void before.tokens()
+    let isUsed = false
+    void before.tokens().then(() => (isUsed = true))
     await written.promise
     await real.close()
+    expect(isUsed).toBe(false)
 
     const reopened = await openStore({ path, migrations: [loginsMigrations] })
     onTestFinished(() => reopened.close())
@@ -164,6 +166,37 @@ describe('renewal', () => {
     bench.pass(10 * MINUTE)
     expect(await bench.tokens()).toEqual([])
     expect(bench.logins.list()).toMatchObject([{ state: 'unreachable', reason: 'UNREACHABLE' }])
+  })
+})
+
+describe('a stop', () => {
+  it('waits for an issuer a little, then no longer, and renews nothing after it', async () => {
+    const bench = await setUp()
+    await bench.withCode()
+    const asked = Promise.withResolvers<void>()
+    bench.server.intercept('/token', () => asked.resolve())
+    bench.pass(10 * MINUTE)
+    const waiting = bench.tokens()
+    await asked.promise
+    await bench.logins.stop()
+    expect(await waiting).toEqual([])
+    const before = bench.server.requestsTo('/token')
+    expect(await bench.tokens()).toEqual([])
+    expect(bench.server.requestsTo('/token')).toBe(before)
+    expect([bench.waits(), bench.logins.list()]).toMatchObject([[], [{ state: 'ok' }]])
+  })
+
+  it('ends a login that waits for its owner', async () => {
+    const bench = await setUp()
+    const steps = bench.logins.login(
+      { issuer: bench.server.issuer, clientId: 'desktop', flow: 'code', peers: [bench.peer.id] },
+      { signal }
+    )
+    const iterator = steps[Symbol.asyncIterator]()
+    await iterator.next()
+    const rest = failureOf(iterator.next())
+    await bench.logins.stop()
+    expect(await rest).toMatchObject({ code: 'CANCELLED' })
   })
 })
 

@@ -6,6 +6,7 @@ import { CALL } from '../../src/calls/constants.ts'
 import * as discovery from '../../src/discovery/constants.ts'
 import { recordsProtocol } from '../../src/discovery/records.ts'
 import * as network from '../../src/network/constants.ts'
+import * as oauth from '../../src/oauth/constants.ts'
 import * as pairing from '../../src/pairing/constants.ts'
 import { openPolicy } from '../../src/policy/index.ts'
 import * as registry from '../../src/registry/constants.ts'
@@ -46,6 +47,26 @@ const count = (value: number): string => value.toLocaleString('en')
 
 /** What a page says, made of the constants it must agree with. */
 const STATEMENTS: ReadonlyArray<{ page: string; says: string }> = [
+  { page: 'hello/1.0.0/logins.md', says: `At most ${count(oauth.MAX_ISSUED_TOKEN_LENGTH)} characters` },
+  {
+    page: 'hello/1.0.0/logins.md',
+    says: `${oauth.LOGIN_REQUEST_TIMEOUT_MS / 1_000} s for each request, ${count(oauth.MAX_LOGIN_ANSWER_BYTES)} bytes`
+  },
+  { page: 'hello/1.0.0/logins.md', says: `The owner has ${oauth.LOGIN_TIMEOUT_MS / MINUTE} minutes` },
+  {
+    page: 'hello/1.0.0/logins.md',
+    says: `${oauth.RENEW_BEFORE_MS / 1_000} s before its end and ${oauth.RENEW_SHARE * 100} % of its life, ± ${oauth.RENEW_JITTER * 100} %`
+  },
+  {
+    page: 'hello/1.0.0/logins.md',
+    says: `after ${oauth.MIN_LOGIN_BACKOFF_MS / 1_000}, 2, 4 … ${oauth.MAX_LOGIN_BACKOFF_MS / 1_000} s`
+  },
+  { page: 'hello/1.0.0/logins.md', says: `| logins of a node | ${oauth.MAX_LOGINS} |` },
+  {
+    page: 'hello/1.0.0/logins.md',
+    says: `| peers, resources and scopes of a login | ${oauth.MAX_LOGIN_PEERS} each |`
+  },
+  { page: 'hello/1.0.0/logins.md', says: `| tokens presented to one peer | ${oauth.MAX_TOKENS_PER_PEER} |` },
   { page: 'README.md', says: `${count(wire.MAX_CONTROL_BYTES)} bytes for \`hello\`, ${count(wire.MAX_MESSAGE_BYTES)}` },
   { page: 'README.md', says: `nest at most ${wire.MAX_JSON_DEPTH} deep` },
   {
