@@ -76,7 +76,7 @@ function checked(answer: unknown): ApproverAnswer {
 }
 
 /** Runs a command without a shell: the request as JSON on stdin, the answer as JSON on stdout. */
-function commandApprover([program = '', ...args]: readonly string[]): Approver {
+export function commandApprover([program = '', ...args]: readonly string[]): Approver {
   return async (request, { signal }) => {
     const output = await run([program, ...args], `${JSON.stringify(request)}\n`, signal)
     if (output.toString().trim() === '') return undefined
