@@ -2,12 +2,18 @@
  * The bench `steps`: what each step of a call costs apart from the transport, by running the real functions in this
  * process. Small functions in a loop are at their best here; in a call they run colder.
  */
+import { generateKeyPairSync } from 'node:crypto'
+import { once } from 'node:events'
 import { mkdirSync } from 'node:fs'
+import { createServer } from 'node:http'
+import type { AddressInfo } from 'node:net'
 import { join } from 'node:path'
 import type { Connection } from '@libp2p/interface'
+import { calculateJwkThumbprint, SignJWT } from 'jose'
 import type * as auth from '../../src/auth/index.ts'
 import type * as identity from '../../src/identity/index.ts'
 import type * as product from '../../src/index.ts'
+import type * as oauth from '../../src/oauth/index.ts'
 import type * as policy from '../../src/policy/index.ts'
 import type * as schema from '../../src/schema/index.ts'
 import type * as wire from '../../src/wire/index.ts'
@@ -37,6 +43,8 @@ export async function benchSteps(context: BenchContext): Promise<BenchOutcome> {
   }
   context.progress('steps: audit')
   results.push(...(await auditResults(folder)))
+  context.progress('steps: access tokens')
+  results.push(...(await tokenResults()))
   context.progress('steps: a call within one node')
   results.push(await localCallResult(folder))
   return { results, skipped: [] }
@@ -131,6 +139,65 @@ async function auditResults(folder: string): Promise<Result[]> {
     resultOf('audit: queue a row', [(appendedMs * 1000) / AUDIT_ROWS]),
     resultOf('audit: a row in all, chained and written', [(user + system) / AUDIT_ROWS])
   ]
+}
+
+const TOKENS_A_BATCH = 100
+
+/** A token that is new to the node, and the same one shown again, as on another connection. The issuer's keys are known. */
+async function tokenResults(): Promise<Result[]> {
+  const { createTokens } = await built<typeof oauth>('oauth/index.js')
+  const { createIdentity } = await built<typeof identity>('identity/index.js')
+  const [self, caller] = [createIdentity(), createIdentity()]
+  const { privateKey, publicKey } = generateKeyPairSync('ed25519')
+  const issuer = await startIssuer({ ...publicKey.export({ format: 'jwk' }), kid: 'bench', alg: 'EdDSA' })
+  try {
+    const x = Buffer.from(caller.privateKey.publicKey.raw).toString('base64url')
+    const cnf = { jkt: await calculateJwkThumbprint({ kty: 'OKP', crv: 'Ed25519', x }) }
+    const sign = (_: unknown, n: number): Promise<string> =>
+      new SignJWT({ client_id: 'bench', sub: 'bench', scope: 'tools.call', jti: `${n}`, cnf })
+        .setProtectedHeader({ alg: 'EdDSA', typ: 'at+jwt', kid: 'bench' })
+        .setIssuer(issuer.name)
+        .setAudience(self.did)
+        .setIssuedAt()
+        .setExpirationTime('1h')
+        .sign(privateKey)
+    const tokens = await Promise.all(Array.from({ length: (BATCHES + 1) * TOKENS_A_BATCH }, sign))
+    const { verifier } = createTokens({ identity: self, issuers: [{ issuer: issuer.name }] })
+    const signal = AbortSignal.timeout(60_000)
+    const batch = async (first: number): Promise<number> => {
+      const began = performance.now()
+      for (const token of tokens.slice(first, first + TOKENS_A_BATCH))
+        await verifier.verify({ method: 'oauth', token }, { peer: caller.id }, { signal })
+      return ((performance.now() - began) * 1000) / TOKENS_A_BATCH
+    }
+    await batch(0)
+    const [fresh, again]: [number[], number[]] = [[], []]
+    for (let i = 1; i <= BATCHES; i++) {
+      fresh.push(await batch(i * TOKENS_A_BATCH))
+      again.push(await batch(i * TOKENS_A_BATCH))
+    }
+    return [resultOf('oauth: a token check', fresh), resultOf('oauth: a token check, presented again', again)]
+  } finally {
+    issuer.close()
+  }
+}
+
+/** As much of an authorization server as a node asks for. */
+async function startIssuer(key: object): Promise<{ readonly name: string; close(): void }> {
+  const server = createServer(({ url }, response) => {
+    const body = url === '/jwks' ? { keys: [key] } : { issuer: name, jwks_uri: `${name}/jwks` }
+    response.setHeader('content-type', 'application/json').end(JSON.stringify(body))
+  })
+  server.listen(0, '127.0.0.1')
+  await once(server, 'listening')
+  const name = `http://127.0.0.1:${(server.address() as AddressInfo).port}`
+  return {
+    name,
+    close() {
+      server.closeAllConnections()
+      server.close()
+    }
+  }
 }
 
 /** Everything but the network: dispatch, policy and its audit, both schemas, the function. */

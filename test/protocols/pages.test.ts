@@ -128,6 +128,18 @@ const STATEMENTS: ReadonlyArray<{ page: string; says: string }> = [
   { page: 'hello/1.0.0/README.md', says: `1 to ${auth.MAX_NODE_NAME_LENGTH} characters, none of Unicode's` },
   { page: 'hello/1.0.0/README.md', says: `at most ${auth.MAX_HELLO_PROTOCOLS} names` },
   { page: 'hello/1.0.0/README.md', says: `at most ${auth.MAX_HELLO_METHODS}, written` },
+  { page: 'hello/1.0.0/oauth.md', says: `at most ${count(oauth.MAX_TOKEN_BYTES)} characters` },
+  { page: 'hello/1.0.0/oauth.md', says: `not more than ${oauth.CLOCK_TOLERANCE_SECONDS} s ahead` },
+  { page: 'hello/1.0.0/oauth.md', says: `at most ${oauth.MAX_TOKEN_SCOPES} scopes` },
+  {
+    page: 'hello/1.0.0/oauth.md',
+    says: `at most ${oauth.MAX_LOGIN_ANSWER_BYTES / KIB} KiB, each within ${oauth.ISSUER_REQUEST_TIMEOUT_MS / 1000} s`
+  },
+  { page: 'hello/1.0.0/oauth.md', says: `used for ${oauth.ISSUER_KEYS_TTL_MS / MINUTE} minutes` },
+  { page: 'hello/1.0.0/oauth.md', says: `not within ${oauth.ISSUER_COOLDOWN_MS / 1000} s` },
+  { page: 'hello/1.0.0/oauth.md', says: `used for ${oauth.INTROSPECTION_TTL_MS / 1000} s, never` },
+  { page: 'hello/1.0.0/oauth.md', says: `not asked again for ${oauth.ISSUER_RETRY_MS / 1000} s` },
+  { page: 'hello/1.0.0/oauth.md', says: `${oauth.MAX_INTROSPECTIONS} questions about opaque tokens` },
   { page: 'pair/1.0.0/README.md', says: `\`${pairing.PAIR.id}\`` },
   { page: 'pair/1.0.0/README.md', says: `at most ${pairing.PAIR.maxInFlight} requests running` },
   { page: 'pair/1.0.0/README.md', says: `At most ${count(pairing.MAX_TOKEN_LENGTH)} characters` },
