@@ -54,8 +54,11 @@ export const MAX_COUNTED_PER_GRANT = 256
 /** Issuers whose revocations are remembered; beyond it, those go first that nothing here came from. */
 export const MAX_REVOKING_ISSUERS = 1_000
 
-/** A list of revocations: MAX_GRANTS ids of 32 characters make about 230 KiB. */
-export const MAX_REVOCATIONS_BYTES = 512 * 1_024
+/** A list of revocations, which has to fit into a control message. */
+export const MAX_REVOCATIONS_BYTES = 60 * 1_024
 
-/** Ids in a list that is accepted; ids from other implementations may be longer than ours. */
-export const MAX_REVOKED_IDS = 5_000
+/** Ids in a list: with 32 characters each they make 56 KB. */
+export const MAX_REVOKED_IDS = 1_200
+
+/** Held grants that were passed on and have not expired: should all be revoked, the list must still have them all. */
+export const MAX_PASSED_ON = 1_000

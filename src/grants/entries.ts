@@ -1,6 +1,6 @@
 import { compileGlob } from '../policy/index.ts'
 import type { GrantChain, GrantLink } from './chain.ts'
-import { UNUSED_AFTER_MS } from './constants.ts'
+import { MAX_ENDED_GRANTS, UNUSED_AFTER_MS } from './constants.ts'
 import { type Counter, isUsedUp } from './counters.ts'
 import type { Grant, GrantQuestion } from './index.ts'
 
@@ -92,4 +92,24 @@ export function isBetter({ leaf: a, counters }: Entry, { leaf: b, counters: othe
   const otherLimited = others.filter(({ uses }) => uses !== undefined).length
   if ((limited === 0) !== (otherLimited === 0)) return limited === 0
   return (a.expiresAt ?? Infinity) > (b.expiresAt ?? Infinity)
+}
+
+/**
+ * Ids of the grants that ended, beyond those that are still shown, oldest last. A revocation is told for as long as the
+ * grant could be used: one without expiry until it would be unused, as without its root nothing that came from it is known.
+ */
+export function endedLongAgo(issued: readonly Entry[], now: number, isRevoked: IsRevoked): readonly string[] {
+  if (issued.length < MAX_ENDED_GRANTS) return []
+  const isOver = (entry: Entry): boolean => {
+    const state = stateOf(entry, now, isRevoked)
+    if (state !== 'revoked') return state !== 'valid'
+    if (entry.chain.some(({ expiresAt = Infinity }) => expiresAt <= now)) return true
+    const isRoot = entry.chain.length === 1 && entry.leaf.expiresAt === undefined
+    return isRoot && (entry.revokedAt ?? Infinity) + UNUSED_AFTER_MS <= now
+  }
+  return issued
+    .filter(isOver)
+    .sort((a, b) => b.leaf.issuedAt - a.leaf.issuedAt)
+    .slice(MAX_ENDED_GRANTS)
+    .map(({ leaf }) => leaf.id)
 }

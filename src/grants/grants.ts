@@ -12,12 +12,13 @@ import {
   MAX_GRANTS,
   MAX_GRANTS_PER_HOLDER,
   MAX_HELD,
+  MAX_PASSED_ON,
   MAX_PRESENTED,
-  MAX_SESSION_GRANTS,
-  UNUSED_AFTER_MS
+  MAX_REVOKED_IDS,
+  MAX_SESSION_GRANTS
 } from './constants.ts'
 import { Counters, newCounter } from './counters.ts'
-import { type Entry, entryOf, fits, grantOf, isBetter, stateOf } from './entries.ts'
+import { type Entry, endedLongAgo, entryOf, fits, grantOf, isBetter, stateOf } from './entries.ts'
 import type { Grant, GrantQuestion, Grants, GrantsInit, GrantTerms, GrantUse } from './index.ts'
 import { Revocations } from './revocations.ts'
 import { deleteHeld, deleteIssued, insertHeld, insertIssued, readHeld, readIssued, revokeIssued } from './rows.ts'
@@ -196,6 +197,9 @@ class StoredGrants implements Grants {
     return this.#revocations.own(() =>
       [...this.#issued.values()]
         .filter((entry) => entry.revokedAt !== undefined && !this.#hasExpired(entry))
+        // Owners depend on what is said of grants over their resources; of this node's own, holders are only told
+        .sort((a, b) => Number(this.#isOwn(a)) - Number(this.#isOwn(b)) || (b.revokedAt ?? 0) - (a.revokedAt ?? 0))
+        .slice(0, MAX_REVOKED_IDS)
         .map(({ leaf }) => leaf.id)
     )
   }
@@ -245,11 +249,12 @@ class StoredGrants implements Grants {
 
   /** Writes a grant that this node has signed, and forgets those that ended long ago. */
   async #add(entry: Entry): Promise<Grant> {
-    const forgotten = this.#toForget()
+    const forgotten = endedLongAgo([...this.#issued.values()], this.#clock(), this.#isRevoked)
     if (this.#issued.size - forgotten.length + this.#adding >= MAX_GRANTS + MAX_ENDED_GRANTS) {
       throw full(`${MAX_GRANTS} grants`)
     }
     const { id, holder, res } = entry.leaf
+    if (!this.#isOwn(entry) && this.#passedOn() >= MAX_PASSED_ON) throw full(`${MAX_PASSED_ON} grants passed on`)
     this.#adding += 1
     try {
       await this.#store.write([...deleteIssued(forgotten), ...insertIssued(entry.chain, entry.counters.length > 0)])
@@ -327,8 +332,18 @@ class StoredGrants implements Grants {
     return this.#issued.get(id) ?? this.#sessions.all().find(({ leaf, isSession }) => isSession && leaf.id === id)
   }
 
+  /** Over this node's resources, and not one that it has passed on. */
+  #isOwn({ leaf }: Entry): boolean {
+    return leaf.owner === this.#identity.id
+  }
+
+  #passedOn(): number {
+    const open = [...this.#issued.values()].filter((entry) => !this.#isOwn(entry) && !this.#hasExpired(entry))
+    return open.length + this.#adding
+  }
+
   #index(entry: Entry): void {
-    if (entry.leaf.owner !== this.#identity.id) return
+    if (!this.#isOwn(entry)) return
     const { holder } = entry.leaf
     const entries = this.#byHolder.get(holder) ?? new Set()
     this.#byHolder.set(holder, entries.add(entry))
@@ -347,28 +362,6 @@ class StoredGrants implements Grants {
       this.#issued.delete(id)
       if (entry !== undefined) this.#byHolder.get(entry.leaf.holder)?.delete(entry)
     }
-  }
-
-  /** Ended grants beyond those that are still shown; a revocation is told for as long as the grant could be used. */
-  #toForget(): readonly string[] {
-    if (this.#issued.size < MAX_ENDED_GRANTS) return []
-    const isOver = (entry: Entry): boolean => {
-      const state = stateOf(entry, this.#clock(), this.#isRevoked)
-      if (state !== 'revoked') return state !== 'valid'
-      return this.#hasExpired(entry) || this.#wouldBeUnused(entry)
-    }
-    return [...this.#issued.values()]
-      .filter(isOver)
-      .sort((a, b) => b.leaf.issuedAt - a.leaf.issuedAt)
-      .slice(MAX_ENDED_GRANTS)
-      .map(({ leaf }) => leaf.id)
-  }
-
-  /** Without its root, a grant over this node's resources is refused as unknown. */
-  #wouldBeUnused({ leaf, revokedAt = Infinity }: Entry): boolean {
-    return (
-      leaf.owner === this.#identity.id && leaf.expiresAt === undefined && revokedAt + UNUSED_AFTER_MS <= this.#clock()
-    )
   }
 
   /** Held grants to forget, when there is no room for one more. @throws {MeshError} BUSY */

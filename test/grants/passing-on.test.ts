@@ -4,7 +4,10 @@ import {
   type Grant,
   MAX_COUNTED_PER_GRANT,
   MAX_GRANTS_PER_HOLDER,
+  MAX_PASSED_ON,
   MAX_PRESENTED,
+  MAX_REVOCATIONS_BYTES,
+  MAX_REVOKED_IDS,
   MAX_SESSION_GRANTS
 } from '../../src/grants/index.ts'
 import { createIdentity } from '../../src/identity/index.ts'
@@ -209,6 +212,28 @@ it('what one peer or connection can make this node remember is bounded', async (
   expect(await failureOf(last)).toMatchObject({ code: 'BUSY' })
   for (let n = 0; n < MAX_GRANTS_PER_HOLDER; n += 1) await owner.grants.issue({ holder: ANN, ...READ })
   expect(await failureOf(owner.grants.issue({ holder: ANN, ...READ }))).toMatchObject({ code: 'BUSY' })
+})
+
+it('a list of revocations fits into a message, and has whatever was passed on', async () => {
+  const { owner, holder, sub } = await threeParties()
+  await holder.grants.revoke(sub.id)
+  for (let n = 0; n < MAX_REVOKED_IDS; n += 1) {
+    holder.now += 1
+    await holder.grants.revoke((await holder.grants.issue({ holder: owner.id, ...READ })).id)
+  }
+  const list = await holder.grants.revocations()
+  expect(list.length).toBeLessThan(MAX_REVOCATIONS_BYTES)
+  const { ids } = JSON.parse(Buffer.from(list.split('.')[1] ?? '', 'base64url').toString())
+  expect(ids).toHaveLength(MAX_REVOKED_IDS)
+  expect(ids[0]).toBe(sub.id)
+  await owner.grants.learnRevocations(list)
+  expect(await failureOf(owner.grants.present(sessionOf(sub.holder), sub.chain))).toMatchObject(refusal('revoked'))
+})
+
+it('a node passes a bounded number of grants on', async () => {
+  const { guest, holder, root } = await threeParties()
+  for (let n = 1; n < MAX_PASSED_ON; n += 1) await holder.grants.delegate(root.id, guest.id, {})
+  expect(await failureOf(holder.grants.delegate(root.id, guest.id, {}))).toMatchObject({ code: 'BUSY' })
 })
 
 async function hashOf(text: string): Promise<string> {
