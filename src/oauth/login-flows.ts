@@ -78,7 +78,9 @@ async function* withDevice(init: FlowInit): AsyncGenerator<Visit, TokenEndpointR
   const lifeMs = Math.min(begun.expires_in * 1_000, LOGIN_TIMEOUT_MS)
   const userCode = checkUserCode(client.issuer, begun.user_code)
   yield { step: 'visit', url, userCode, fingerprint, expiresAt: new Date(now + lifeMs).toISOString() }
-  return poll(init, begun, AbortSignal.any([signal, AbortSignal.timeout(lifeMs)]))
+  // 5 s is the RFC's default; what an issuer asks for is kept, but none makes a busy loop
+  const interval = Math.max(begun.interval ?? 5, 1)
+  return poll(init, { ...begun, interval }, AbortSignal.any([signal, AbortSignal.timeout(lifeMs)]))
 }
 
 /** The library keeps the pace that the issuer asks for (RFC 8628 §3.5). A line that is down for a moment ends nothing. */

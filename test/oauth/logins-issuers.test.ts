@@ -115,6 +115,56 @@ describe('an issuer', () => {
   })
 })
 
+describe('the device flow', () => {
+  const begun = (issuer: string) => ({
+    device_code: 'device',
+    user_code: 'ABCD-EFGH',
+    verification_uri: `${issuer}/device`,
+    expires_in: 600,
+    interval: 1
+  })
+
+  it('goes on while nobody has answered and when the line is down for a moment, and ends with the code', async () => {
+    const bench = await setUp()
+    const { issuer } = bench.server
+    bench.server.intercept('/device/auth', answer(200, JSON.stringify(begun(issuer))))
+    const answers: RequestListener[] = [
+      answer(400, '{"error":"authorization_pending"}'),
+      (request) => request.socket.destroy(),
+      answer(503, ''),
+      answer(400, '{"error":"expired_token"}')
+    ]
+    bench.server.intercept('/token', (request, response) => answers.shift()?.(request, response))
+    expect(await failureOf(byDevice(bench))).toMatchObject({ code: 'TIMEOUT' })
+    expect(answers).toEqual([])
+  })
+
+  it('ends when the code does, whatever the issuer says', async () => {
+    const bench = await setUp()
+    const { issuer } = bench.server
+    bench.server.intercept('/device/auth', answer(200, JSON.stringify({ ...begun(issuer), expires_in: 2 })))
+    bench.server.intercept('/token', answer(400, '{"error":"authorization_pending"}'))
+    expect(await failureOf(byDevice(bench))).toMatchObject({ code: 'TIMEOUT' })
+  })
+
+  it.each([
+    { id: 'a page that is a script', change: { verification_uri: 'javascript:alert(1)' } },
+    { id: 'a page in the clear', change: { verification_uri_complete: 'http://login.example.org/device' } },
+    { id: 'a code that steers a terminal', change: { user_code: '\u001b[2J' } }
+  ])('shows nobody $id', async ({ change }) => {
+    const bench = await setUp()
+    const { issuer } = bench.server
+    bench.server.intercept('/device/auth', answer(200, JSON.stringify({ ...begun(issuer), ...change })))
+    expect(await failureOf(byDevice(bench))).toMatchObject({ code: 'UNAUTHENTICATED' })
+  })
+
+  async function byDevice({ logins, server, peer }: Bench): Promise<void> {
+    const { client_id: clientId } = server.clients.public
+    const steps = logins.login({ issuer: server.issuer, clientId, flow: 'device', peers: [peer.id] }, { signal })
+    for await (const step of steps) expect(step.step).toBe('visit')
+  }
+})
+
 describe('an exchange', () => {
   it('gives a token to call onward with: for the next peer, bound to this node, naming the client as actor', async () => {
     const { bench, subject, next } = await called()

@@ -1,6 +1,7 @@
 import { readdir, readFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { describe, expect, it, onTestFinished, vi } from 'vitest'
+import { MeshError } from '../../src/errors.ts'
 import { createIdentity } from '../../src/identity/index.ts'
 import { loginsMigrations } from '../../src/oauth/index.ts'
 import { openStore, type Store } from '../../src/store/index.ts'
@@ -90,6 +91,65 @@ describe('renewal', () => {
     const after = await setUp({ server, identity, vault, store: reopened })
     const { credentials } = await after.logins.toPresent(peer.id, peer.did, { signal })
     expect(await verifyAt(peer, after, String(credentials[0]?.token))).toMatchObject({ sub: 'alice' })
+  })
+
+  it('does not use what the disk has not taken, and loses nothing by it', async () => {
+    const real = await openStore({ migrations: [loginsMigrations] })
+    let isFull = false
+    const store: Store = {
+      get: (sql, params) => real.get(sql, params),
+      all: (sql, params) => real.all(sql, params),
+      close: () => real.close(),
+      write: async (statements) => {
+        if (isFull) throw new MeshError('IO', 'the disk is full')
+        return real.write(statements)
+      }
+    }
+    const bench = await setUp({ store })
+    await bench.withCode()
+    bench.pass(10 * MINUTE)
+    isFull = true
+    expect(await bench.tokens()).toEqual([])
+    expect(bench.logins.list()).toMatchObject([{ state: 'unreachable', reason: 'IO' }])
+    expect(await failureOf(bench.withCode())).toMatchObject({ code: 'IO' })
+    isFull = false
+    bench.pass(1_000)
+    expect(await bench.tokens()).toHaveLength(1)
+    expect(bench.logins.list()).toMatchObject([{ state: 'ok' }])
+  })
+
+  it('without the key of the vault asks for a new login, and goes on when the key is back', async () => {
+    const bench = await setUp()
+    await bench.withCode()
+    await bench.withSecret()
+    const { server, identity, store, vault, peer } = bench
+    const other = await setUp({ server, identity, store })
+    const before = server.requestsTo('/token')
+    expect(await other.logins.toPresent(peer.id, peer.did, { signal })).toEqual({ credentials: [] })
+    expect(server.requestsTo('/token')).toBe(before)
+    const lost = { state: 'reauth_required', reason: 'unreadable_secret' }
+    expect(other.logins.list()).toMatchObject([lost, lost])
+    const back = await setUp({ server, identity, store, vault })
+    expect((await back.logins.toPresent(peer.id, peer.did, { signal })).credentials).toHaveLength(2)
+  })
+
+  it('is not to be had without a refresh token: the login ends with its access token', async () => {
+    const bench = await setUp()
+    const body = { access_token: 'opaque', token_type: 'DPoP', expires_in: 300 }
+    bench.server.intercept('/token', (_request, response) => {
+      response.writeHead(200, { 'content-type': 'application/json' }).end(JSON.stringify(body))
+    })
+    await bench.withCode()
+    bench.pass(299_000)
+    expect(await bench.tokens()).toEqual(['opaque'])
+    bench.pass(1_000)
+    const before = bench.server.requestsTo('/token')
+    expect(await bench.tokens()).toEqual([])
+    expect(bench.server.requestsTo('/token')).toBe(before)
+    expect(bench.logins.list()).toMatchObject([{ state: 'reauth_required', reason: 'no_refresh_token' }])
+    const { server, identity, store, vault } = bench
+    const restarted = await setUp({ server, identity, store, vault })
+    expect(restarted.logins.list()).toMatchObject([{ state: 'reauth_required', reason: 'no_refresh_token' }])
   })
 
   it('that is refused for good asks for a new login, and nothing more of the issuer', async () => {
