@@ -542,6 +542,37 @@ describe('an opaque token', () => {
     expect(await failureOf(present(access_token))).toMatchObject(refusal('wrong-audience'))
   })
 
+  it.each([
+    { id: 'of another issuer', change: { iss: 'https://login.example.org' }, failure: refusal('wrong-issuer') },
+    { id: 'without audience', change: { aud: undefined }, failure: refusal('malformed') },
+    { id: 'without an end', change: { exp: undefined }, failure: refusal('malformed') },
+    { id: 'that is not valid yet', change: { nbf: 9_999_999_999 }, failure: refusal('not-yet-valid') },
+    { id: 'bound to no key', change: { cnf: undefined }, failure: refusal('unbound') },
+    { id: 'not active, whatever else is said', change: { active: false }, failure: refusal('revoked') },
+    { id: 'active in a way', change: { active: 'yes' }, failure: { code: 'UNREACHABLE' } },
+    { id: 'of endless content', change: { filler: 'x'.repeat(10_000_000) }, failure: { code: 'UNREACHABLE' } }
+  ])('that its issuer says to be $id is refused', async ({ change, failure }) => {
+    const { server, claims, present } = await setUpOpaque()
+    const answer = { active: true, ...(await claims()) }
+    const say = (body: object) =>
+      server.intercept('/token/introspection', (_request, response) => {
+        response.setHeader('content-type', 'application/json').end(JSON.stringify(body))
+      })
+    say(answer)
+    expect(await present('one')).toMatchObject({ binding: 'noise' })
+    say({ ...answer, ...change })
+    expect(await failureOf(present('another'))).toMatchObject(failure)
+  })
+
+  it('is not taken to where its issuer redirects the question', async () => {
+    const { server, issue, present } = await setUpOpaque()
+    const elsewhere = await startAuthorizationServer()
+    const location = `${elsewhere.issuer}/token/introspection`
+    server.intercept('/token/introspection', (_request, response) => void response.writeHead(307, { location }).end())
+    expect(await failureOf(present(await issue()))).toMatchObject({ code: 'UNREACHABLE' })
+    expect(asked(elsewhere)).toBe(0)
+  })
+
   it('is only asked about at the issuer that its bearer names, if that is configured', async () => {
     const { server, alice, issue, present } = await setUpOpaque()
     const holder = { peer: alice.id }
