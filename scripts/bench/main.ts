@@ -12,6 +12,7 @@ import { describeMachine, toJson, toText } from './report.ts'
 import type { BenchContext, BenchName, BenchOutcome } from './result.ts'
 import { BENCH_NAMES, skippedBy } from './result.ts'
 import { benchStart } from './start.ts'
+import { benchStatus } from './status.ts'
 import { benchSteps } from './steps.ts'
 import { benchCalls, benchStreams } from './traffic.ts'
 
@@ -20,6 +21,7 @@ const BENCHES: Readonly<Record<BenchName, (context: BenchContext) => Promise<Ben
   stream: benchStreams,
   start: benchStart,
   find: benchFind,
+  status: benchStatus,
   steps: benchSteps
 }
 

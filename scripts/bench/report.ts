@@ -49,6 +49,7 @@ export function toText({ machine, reps, seconds, results, floors, skipped }: Rep
   add(`stream: small JSON items, one stream at a time; ${runs}`, trafficRows(of('stream')))
   add('start: spawn to ready', startRows(of('start')))
   add('find', findRows(of('find')))
+  add('status: the answer of the control socket', findRows(of('status')))
   add('steps: what a call costs beside the transport', stepRows(of('steps')))
   add('floors', floorRows(floors))
   if (skipped.length > 0)

@@ -3,7 +3,7 @@
 import type { SystemName } from './system.ts'
 import { Skip } from './system.ts'
 
-export const BENCH_NAMES = ['call', 'stream', 'start', 'find', 'steps'] as const
+export const BENCH_NAMES = ['call', 'stream', 'start', 'find', 'status', 'steps'] as const
 export type BenchName = (typeof BENCH_NAMES)[number]
 
 /** One line of the results; medians over the repetitions. */

@@ -44,7 +44,8 @@ async function startOnce(home: string, weigh: boolean): Promise<Start> {
   }
 }
 
-async function ready(stdout: NodeJS.ReadableStream): Promise<void> {
+/** Waits until a node says that it is ready. */
+export async function ready(stdout: NodeJS.ReadableStream): Promise<void> {
   const signal = AbortSignal.timeout(READY_MS)
   for await (const line of createInterface({ input: stdout, signal })) {
     if ((JSON.parse(line) as { ready?: unknown }).ready === true) return
