@@ -13,9 +13,12 @@ import {
   redeemRequest,
   secretProof
 } from '../src/pairing/messages.ts'
+import { checkAnswer, checkBody } from '../src/permissions/check.ts'
+import { permissionMessage, statusAnswer } from '../src/permissions/messages.ts'
 import { policyDocument } from '../src/policy/index.ts'
 import { agentRecord, capability, query } from '../src/registry/messages.ts'
 import { frame } from '../src/rpc/messages.ts'
+import { grantVectors } from './grant-vectors.ts'
 import { signedVectors } from './vectors.ts'
 
 /** Folder → the messages its schema.json defines, by name. */
@@ -41,6 +44,7 @@ const PROTOCOLS: Readonly<Record<string, Readonly<Record<string, z.ZodType>>>> =
     ownerProof,
     ownerStatement
   },
+  'permission/1.0.0': { request: permissionMessage, status: statusAnswer, check: checkBody, checkAnswer },
   'topics/1': { message: topicMessage },
   policy: { document: policyDocument }
 }
@@ -84,6 +88,7 @@ files.set(
 )
 
 files.set('records/1.0.0/vectors/signed.json', signedVectors())
+files.set('permission/1.0.0/vectors/grants.json', grantVectors())
 
 const current = (path: string): string | undefined => {
   try {

@@ -7,20 +7,20 @@ import { base58btc } from 'multiformats/bases/base58'
 const PKCS8_PREFIX = '302e020100300506032b657004220420'
 
 /** Keys of RFC 8032 §7.1, tests 1 and 2: anybody can sign with them, nobody should believe them. */
-const OWNER = keyPair(
+export const OWNER = keyPair(
   '9d61b19deffd5a60ba844af492ec2cc44449c5697b326919703bac031cae7f60',
   'd75a980182b10ab7d54bfed3c964073a0ee172f3daa62325af021a68f707511a'
 )
-const STRANGER = keyPair(
+export const STRANGER = keyPair(
   '4ccd089b28ff96da9db6c346ec114e0f5b8a319f35aba624da8cf6ed4fb8a6fb',
   '3d4017c3e843895a92b70aa74d1b7ebc9c982ccf2ec4968cc0cd55f12af4660c'
 )
 
 const NOW = '2026-11-23T12:00:00.000Z'
 const TYPE = 'mesh-record+jws'
-type Json = Record<string, unknown>
+export type Json = Record<string, unknown>
 
-interface KeyPair {
+export interface KeyPair {
   readonly did: string
   readonly peer: string
   readonly privateKey: KeyObject
@@ -38,7 +38,7 @@ interface Vector {
   readonly reason?: string
 }
 
-function keyPair(seed: string, publicKey: string): KeyPair {
+export function keyPair(seed: string, publicKey: string): KeyPair {
   return {
     did: `did:key:${base58btc.encode(Buffer.from(`ed01${publicKey}`, 'hex'))}`,
     peer: base58btc.encode(Buffer.from(`002408011220${publicKey}`, 'hex')).slice(1),
@@ -46,16 +46,16 @@ function keyPair(seed: string, publicKey: string): KeyPair {
   }
 }
 
-const base64url = (text: string | Buffer): string => Buffer.from(text).toString('base64url')
+export const base64url = (text: string | Buffer): string => Buffer.from(text).toString('base64url')
 
-const canonical = (value: unknown): string => canonicalize(value) ?? ''
+export const canonical = (value: unknown): string => canonicalize(value) ?? ''
 
 const digest = (value: unknown): string => createHash('sha256').update(canonical(value)).digest('base64url')
 
 const headerOf = ({ did }: KeyPair, changes: Json = {}): Json => ({ alg: 'EdDSA', kid: did, typ: TYPE, ...changes })
 
 /** Signs exactly these texts, whatever they say. */
-function jwsOf(header: string, payload: string | Buffer, key: KeyPair = OWNER): string {
+export function jwsOf(header: string, payload: string | Buffer, key: KeyPair = OWNER): string {
   const input = `${base64url(header)}.${base64url(payload)}`
   return `${input}.${sign(null, Buffer.from(input), key.privateKey).toString('base64url')}`
 }
