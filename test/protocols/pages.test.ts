@@ -8,6 +8,7 @@ import { recordsProtocol } from '../../src/discovery/records.ts'
 import * as network from '../../src/network/constants.ts'
 import * as oauth from '../../src/oauth/constants.ts'
 import * as pairing from '../../src/pairing/constants.ts'
+import * as permissions from '../../src/permissions/constants.ts'
 import { openPolicy } from '../../src/policy/index.ts'
 import * as registry from '../../src/registry/constants.ts'
 import * as rpc from '../../src/rpc/constants.ts'
@@ -68,6 +69,11 @@ const STATEMENTS: ReadonlyArray<{ page: string; says: string }> = [
   },
   { page: 'hello/1.0.0/logins.md', says: `| tokens presented to one peer | ${oauth.MAX_TOKENS_PER_PEER} |` },
   { page: 'README.md', says: `${count(wire.MAX_CONTROL_BYTES)} bytes for \`hello\`, ${count(wire.MAX_MESSAGE_BYTES)}` },
+  { page: 'hello/1.0.0/mtls.md', says: `at most ${count(auth.MAX_CERTIFICATE_BYTES)} bytes` },
+  {
+    page: 'hello/1.0.0/mtls.md',
+    says: `1 to ${auth.MAX_AUTHORITIES} authorities, at most ${auth.MAX_CA_FILE_BYTES / MIB} MiB`
+  },
   { page: 'README.md', says: `nest at most ${wire.MAX_JSON_DEPTH} deep` },
   {
     page: 'README.md',
@@ -163,6 +169,21 @@ const STATEMENTS: ReadonlyArray<{ page: string; says: string }> = [
   { page: 'pair/1.0.0/README.md', says: `at most ${pairing.MAX_STATEMENT_SKEW_MS / MINUTE} minutes ahead` },
   { page: 'call/1.0.0/README.md', says: `\`${CALL.id}\`` },
   { page: 'call/1.0.0/README.md', says: `takes longer than ${schema.WORKER_TIMEOUT_MS / 1000} s` },
+  { page: 'permission/1.0.0/README.md', says: `\`${permissions.PERMISSION.id}\`` },
+  {
+    page: 'permission/1.0.0/README.md',
+    says: `default deadline ${permissions.PERMISSION.timeoutMs / 1000} s, at most ${permissions.PERMISSION.maxInFlight} requests`
+  },
+  {
+    page: 'permission/1.0.0/README.md',
+    says: `| ${permissions.MAX_OPEN_PER_PEER} of one caller, ${count(permissions.MAX_OPEN)} in all;`
+  },
+  { page: 'permission/1.0.0/README.md', says: `by default ${permissions.DEFAULT_TTL_MS / MINUTE} minutes` },
+  { page: 'permission/1.0.0/README.md', says: `or ${permissions.ONCE_MS / MINUTE / 60} h |` },
+  { page: 'permission/1.0.0/README.md', says: `(1 to ${count(permissions.MAX_WAIT_MS)}, default` },
+  { page: 'permission/1.0.0/README.md', says: `at most ${permissions.MAX_WAITS_PER_PEER} waits` },
+  { page: 'permission/1.0.0/README.md', says: `at most ${permissions.MAX_REASON_LENGTH} characters` },
+  { page: 'permission/1.0.0/README.md', says: `the last ${count(permissions.MAX_KEPT)} answered` },
   { page: 'records/1.0.0/README.md', says: `\`${discovery.RECORDS_PROTOCOL}\`` },
   { page: 'records/1.0.0/README.md', says: `(1 to ${discovery.MAX_PAGE_RECORDS}, default` },
   { page: 'records/1.0.0/README.md', says: `about ${count(discovery.MAX_PAGE_BYTES / KIB)} KiB` },

@@ -18,6 +18,8 @@ import {
   redeemRequest,
   secretProof
 } from '../../src/pairing/messages.ts'
+import { checkAnswer, checkBody } from '../../src/permissions/check.ts'
+import { permissionMessage, statusAnswer } from '../../src/permissions/messages.ts'
 import { policyDocument } from '../../src/policy/index.ts'
 import { readRecord } from '../../src/registry/index.ts'
 import { agentRecord, type CapabilityKind } from '../../src/registry/messages.ts'
@@ -105,6 +107,10 @@ const PARSERS: readonly Parser[] = [
   { folder: 'hello/1.0.0', def: 'request', parse: bySchema(helloRequest, 'INVALID_MESSAGE') },
   { folder: 'hello/1.0.0', def: 'answer', parse: bySchema(helloAnswer, 'INVALID_MESSAGE') },
   { folder: 'call/1.0.0', def: 'request', parse: bySchema(callRequest, 'INVALID_MESSAGE') },
+  { folder: 'permission/1.0.0', def: 'request', parse: bySchema(permissionMessage, 'INVALID_MESSAGE') },
+  { folder: 'permission/1.0.0', def: 'status', parse: bySchema(statusAnswer, 'INVALID_MESSAGE') },
+  { folder: 'permission/1.0.0', def: 'check', parse: bySchema(checkBody, 'INVALID_MESSAGE') },
+  { folder: 'permission/1.0.0', def: 'checkAnswer', parse: bySchema(checkAnswer, 'INVALID_MESSAGE') },
   { folder: 'records/1.0.0', def: 'request', parse: byThrowing(askForRecords) },
   { folder: 'records/1.0.0', def: 'queryAnswer', parse: bySchema(queryAnswer, 'INVALID_RECORD') },
   { folder: 'records/1.0.0', def: 'watchItem', parse: bySchema(watchItem, 'INVALID_RECORD') },
