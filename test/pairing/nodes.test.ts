@@ -67,3 +67,12 @@ it('dead addresses in an invite, and those of other nodes, are passed over', asy
   const dead = writeToken({ ...readToken(second), addresses: wrong })
   expect(await failureOf(fresh.pairing.join(dead))).toMatchObject({ code: 'UNREACHABLE' })
 })
+
+it('an invite of a node that is blocked here is not used', async () => {
+  const [ann, bob] = [await startNode(), await startNode()]
+  await bob.trust.set(ann.id, { level: 'blocked' })
+  const { token } = await ann.pairing.invite()
+  expect(await failureOf(bob.pairing.join(token))).toMatchObject({ code: 'FORBIDDEN' })
+  await bob.trust.set(ann.id, { level: 'unknown' })
+  expect(await bob.pairing.join(token)).toMatchObject({ peer: ann.id, level: 'known' })
+})

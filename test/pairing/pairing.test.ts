@@ -55,6 +55,23 @@ it('pairing takes neither a higher level, nor a name of its own, nor the name of
   expect(bob.trust.of(ann.identity.id).alias).toBeUndefined()
 })
 
+it('a pair takes the place of the one before, whose invite is then good for nothing', async () => {
+  const town = new Town()
+  const [ann, bob] = [await town.move(), await town.move()]
+  const [first, second] = [await ann.pairing.invite(), await ann.pairing.invite()]
+  await bob.pairing.join(first.token)
+  expect(await bob.pairing.join(second.token)).toMatchObject({ fingerprint: second.fingerprint })
+  expect(ann.pairing.pairs()).toMatchObject([{ fingerprint: second.fingerprint }])
+  expect(await failureOf(bob.tell(ann.identity.id, requestOf(bob, first.token)))).toMatchObject(reason('revoked'))
+})
+
+it('a blocked peer whose pair is ended stays blocked', async () => {
+  const [ann, bob] = await new Town().pair()
+  await ann.trust.set(bob.identity.id, { level: 'blocked' })
+  await ann.pairing.unpair(bob.identity.id)
+  expect(ann.trust.of(bob.identity.id).level).toBe('blocked')
+})
+
 it('a peer that has been blocked stays blocked', async () => {
   const town = new Town()
   const [ann, bob] = [await town.move(), await town.move()]
@@ -213,6 +230,7 @@ it('unpairing takes level, name and secret, and the invite does not give them ba
   expect(ann.trust.of(bob.identity.id)).toEqual({ level: 'unknown' })
   expect([ann.pairing.pairs(), ann.unpaired]).toEqual([[], [bob.identity.id]])
   expect(await ann.pairing.secretsOf(bob.identity.id)).toEqual([])
+  expect(ann.store.all('SELECT sealed, statement FROM pair')).toMatchObject([{ sealed: '', statement: null }])
   expect(await failureOf(bob.tell(ann.identity.id, requestOf(bob, token)))).toMatchObject(reason('revoked'))
   expect(await failureOf(ann.pairing.unpair('bob'))).toMatchObject({ code: 'NOT_FOUND' })
   const again = await town.move({ before: ann })

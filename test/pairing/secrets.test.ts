@@ -1,8 +1,9 @@
 import { expect, it } from 'vitest'
 import { createIdentity } from '../../src/identity/index.ts'
-import { OWNER_TYPE, STATEMENT_MS } from '../../src/pairing/index.ts'
-import { epochKey, rootOf } from '../../src/pairing/macs.ts'
+import { OWNER_TYPE, PAIR, STATEMENT_MS } from '../../src/pairing/index.ts'
+import { answerMac, epochKey, helloMac, rootOf } from '../../src/pairing/macs.ts'
 import { readToken } from '../../src/pairing/token.ts'
+import type { Endpoint } from '../../src/rpc/index.ts'
 import { failureOf } from '../nodes.ts'
 import { DAY, type Kit, MINUTE, START, Town } from './kit.ts'
 
@@ -138,6 +139,35 @@ it('a peer that is a little ahead may have the next secret already, not much bef
   expect(await failureOf(check(ann, early, bob.identity.id))).toMatchObject(reason('not-yet-valid'))
 })
 
+it('no secret of a far future is taken, not even with a proof of now', async () => {
+  const town = new Town()
+  const [ann, bob] = [await town.move(), await town.move()]
+  const { token } = await ann.pairing.invite()
+  await bob.pairing.join(token)
+  const { id, secret } = readToken(token)
+  const key = epochKey(rootOf(Buffer.from(secret, 'base64url'), ann.identity.id, bob.identity.id), 5)
+  const parts = { keyId: `${id}.5`, time: new Date(START).toISOString(), nonce: 'a'.repeat(22) }
+  const mac = helloMac(key, bob.identity.id, ann.identity.id, parts)
+  const proof = { method: 'shared-secret', ...parts, mac }
+  expect(await failureOf(check(ann, proof, bob.identity.id))).toMatchObject(reason('not-yet-valid'))
+})
+
+it('a pair that is ended while a proof is being checked gives nothing', async () => {
+  const town = new Town()
+  const [ann, bob] = await town.pair()
+  const proof = await proofOf(bob, ann)
+  const gate = Promise.withResolvers<void>()
+  const open = async (sealed: string): Promise<string> => {
+    await gate.promise
+    return ann.vault.open(sealed)
+  }
+  const again = await town.move({ before: { ...ann, vault: { ...ann.vault, open } } })
+  const checking = failureOf(check(again, proof, bob.identity.id))
+  await again.pairing.unpair(bob.identity.id)
+  gate.resolve()
+  expect(await checking).toMatchObject(reason('revoked'))
+})
+
 it('both sides have the same secrets, which outlive a restart', async () => {
   const town = new Town()
   const [ann, bob] = [await town.move(), await town.move()]
@@ -223,6 +253,33 @@ it.each([
   expect(await checkOwner(ann, right, bob.identity.id)).toMatchObject({ subject: ann.identity.did })
   const forged = { method: 'owner', ...(await forge(ann, payload)) }
   expect(await failureOf(checkOwner(ann, forged, bob.identity.id))).toMatchObject(reason(says))
+})
+
+it('the invitee takes no statement but that of the inviter about itself', async () => {
+  const town = new Town()
+  const [ann, bob, eve] = [await town.move(), await town.move(), await town.move()]
+  const { token } = await ann.pairing.invite({ level: 'owner' })
+  const secret = Buffer.from(readToken(token).secret, 'base64url')
+  const seconds = START / 1_000
+  const times = { v: 1, iat: seconds, exp: seconds + 60 }
+  const about = (by: Kit, whom: Kit) =>
+    by.identity.sign(OWNER_TYPE, { ...times, iss: by.identity.did, sub: whom.identity.did })
+  const answer = (statement: string): Endpoint => ({
+    protocol: PAIR,
+    handle(body) {
+      const { nonce } = body as { nonce: string }
+      const terms = { level: 'owner' as const, name: 'ann', pairedAt: new Date(START).toISOString(), statement }
+      const redemption = { inviter: ann.identity.id, invitee: bob.identity.id, nonce }
+      return { ...terms, mac: answerMac(secret, redemption, terms) }
+    }
+  })
+  town.endpoints.set(ann.identity.id, answer(await about(eve, bob)))
+  expect(await failureOf(bob.pairing.join(token))).toMatchObject(reason('signature'))
+  town.endpoints.set(ann.identity.id, answer(await about(ann, eve)))
+  expect(await failureOf(bob.pairing.join(token))).toMatchObject(reason('wrong-peer'))
+  expect(bob.pairing.pairs()).toEqual([])
+  town.endpoints.set(ann.identity.id, answer(await about(ann, bob)))
+  expect(await bob.pairing.join(token)).toMatchObject({ peer: ann.identity.id })
 })
 
 it('who ends the pair with its owner drops the statement; who ends that with its node, the level', async () => {
