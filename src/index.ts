@@ -17,7 +17,15 @@ export { ERROR_CODES, type ErrorBody, type ErrorCode, MeshError, type MeshErrorO
 export type { MeshEventName, MeshEvents, MeshListener } from './events.ts'
 export type { ApiKeyInfo, ApiKeyInit, ApiKeys, HeldKey } from './keys/index.ts'
 export { createSwarmKey, type LanStatus, type NetworkStatus, type PeerInfo } from './network/index.ts'
-export { type CallOptions, createNode, type Node, type NodeInit, type NodeStatus } from './node.ts'
+export {
+  type CallOptions,
+  createNode,
+  type ExchangedToken,
+  type ExchangeOptions,
+  type Node,
+  type NodeInit,
+  type NodeStatus
+} from './node.ts'
 export type {
   Answer,
   Approver,

@@ -1,6 +1,6 @@
 import { hostname } from 'node:os'
 import type { Agents } from './agents.ts'
-import { createHello, type MtlsInit, printableName, type Refusal } from './auth/index.ts'
+import { type Caller, createHello, type MtlsInit, printableName, type Refusal } from './auth/index.ts'
 import { type AgentAddress, type Calls, type Compatibility, resolveTarget } from './calls/index.ts'
 import { openHome, readSettings } from './config.ts'
 import type { Change, FindOptions, FindResults } from './discovery/index.ts'
@@ -110,6 +110,15 @@ export interface Node {
    * @throws {MeshError} NOT_FOUND, AMBIGUOUS, UNREACHABLE, TIMEOUT
    */
   check(target: string, capability: string, options?: CallOptions): Promise<Compatibility>
+  /**
+   * Exchanges the access token that a caller presented here for one to call onward with, in its name: for another
+   * audience, and bound to this node's key (RFC 8693). What a caller presented is itself never passed on.
+   *
+   * @param resource the audience: a peer's did:key, or a URL
+   * @throws {MeshError} NOT_FOUND when the caller presented no token, or this node has no login at its issuer; UNAUTHENTICATED
+   *   when the issuer refuses; UNREACHABLE, TIMEOUT
+   */
+  exchangeToken(caller: Caller, resource: string, options?: ExchangeOptions): Promise<ExchangedToken>
   /** Listens to one kind of event, or to all with `*`. @returns how to stop listening */
   on<K extends MeshEventName>(event: K | '*', listener: MeshListener<K>): () => void
 }
@@ -150,6 +159,21 @@ export interface AuthInit {
   /** Client certificates that are accepted; default none. */
   readonly mtls?: MtlsInit
 }
+
+export interface ExchangeOptions {
+  /** Fewer than the caller's token has; default all of them. */
+  readonly scopes?: readonly string[]
+  readonly signal?: AbortSignal
+}
+
+export interface ExchangedToken {
+  readonly token: string
+  /** Milliseconds since 1970. */
+  readonly expiresAt: number
+}
+
+/** An issuer that takes longer is as good as down. */
+const EXCHANGE_TIMEOUT_MS = 10_000
 
 /** How often records are looked at for renewal; they are renewed hourly. */
 const RENEW_CHECK_MS = 60_000
@@ -355,6 +379,16 @@ class MeshNode implements Node {
   async check(target: string, capability: string, options: CallOptions = {}): Promise<Compatibility> {
     const address = await this.#target(target, options.signal)
     return this.#rooms.calls.check(address, invocation(capability, undefined, options), options)
+  }
+
+  async exchangeToken(caller: Caller, resource: string, options: ExchangeOptions = {}): Promise<ExchangedToken> {
+    const { tokens, logins } = this.#rooms
+    const credential = caller.credentials.find(({ method }) => method === 'oauth')
+    const token = credential && tokens.tokenOf(credential)
+    if (credential?.issuer === undefined || token === undefined)
+      throw new MeshError('NOT_FOUND', 'the caller has presented no access token')
+    const { signal = AbortSignal.timeout(EXCHANGE_TIMEOUT_MS), scopes } = options
+    return logins.exchange({ issuer: credential.issuer, token }, resource, { signal, ...(scopes && { scopes }) })
   }
 
   on<K extends MeshEventName>(event: K | '*', listener: MeshListener<K>): () => void {

@@ -63,14 +63,14 @@ export function createPresenter(components: PresenterComponents): Presenter {
     const met = await hello(peer)
     const offers = await Promise.allSettled(holders(peer).map((source) => source.toPresent(peer, met, { signal })))
     const held = offers.flatMap((offer) => (offer.status === 'fulfilled' ? [offer.value] : []))
+    const renewAt = Math.min(...held.map((each) => each.renewAt ?? Number.POSITIVE_INFINITY))
+    if (renewAt !== Number.POSITIVE_INFINITY) renewals.set(peer, renewAt, () => void start(peer))
     const credentials = held.flatMap((each) => each.credentials) as NonNullable<HelloRequest['credentials']>
     if (credentials.length === 0) return
     const { credentials: results = [] } = await hello(peer, credentials)
     for (const result of results) {
       if (!result.ok) emit('credential:refused', { peer, method: result.method, reason: result.error.message })
     }
-    const renewAt = Math.min(...held.map((each) => each.renewAt ?? Number.POSITIVE_INFINITY))
-    if (renewAt !== Number.POSITIVE_INFINITY) renewals.set(peer, renewAt, () => void start(peer))
   }
 
   /** What can't be presented doesn't stop a call: the peer's policy then says what is missing. */

@@ -8,7 +8,17 @@ export const SELF = '12D3KooWAfPwQQxGNNxYTCCwLHyrdwdUTHtKWPrCfLQZu9Z3EFqS'
 export const PEER = '12D3KooWB3sfxkwmWeBYy6WBkyn3RR5wcm6LPqAwUHGDzsfrvZmy'
 
 /** A node of one process, for what stands in front of it. `ended` lists what was cancelled. */
-type Guarded = 'trust' | 'policy' | 'keys' | 'logins' | 'pairing' | 'permissions' | 'grants' | 'pins' | 'check'
+type Guarded =
+  | 'trust'
+  | 'policy'
+  | 'keys'
+  | 'logins'
+  | 'pairing'
+  | 'permissions'
+  | 'grants'
+  | 'pins'
+  | 'check'
+  | 'exchangeToken'
 
 export interface FakeNode extends Node {
   readonly ended: string[]

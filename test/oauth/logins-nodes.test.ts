@@ -1,3 +1,4 @@
+import { decodeJwt } from 'jose'
 import { expect, it, vi } from 'vitest'
 import type { Node } from '../../src/index.ts'
 import { addressOf, failureOf, nextEvent, startNode } from '../nodes.ts'
@@ -39,6 +40,25 @@ it('a token is presented anew before its end, and calls go on', async () => {
   expect(near.logins.list()).toMatchObject([{ state: 'ok' }])
 })
 
+it("an agent exchanges its caller's token for one to call onward with, and no other caller's", async () => {
+  const { server, near, far, logIn } = await startScoped()
+  const audience = 'https://files.example.org/'
+  await far.agents.add({
+    name: 'onward',
+    capabilities: [{ name: 'go', handler: async (_input, { caller }) => far.exchangeToken(caller, audience) }]
+  })
+  await far.policy.put([{ id: 'onward', effect: 'allow', who: '*', act: '*.call', res: 'tool:onward/*' }])
+  await logIn(far)
+  const go = () => near.call(`${far.id}/onward`, 'go')
+  expect(await failureOf(go())).toMatchObject({
+    code: 'NOT_FOUND',
+    message: 'the caller has presented no access token'
+  })
+  await logIn(near)
+  const { token } = (await go()) as { token: string }
+  expect(decodeJwt(token)).toMatchObject({ iss: server.issuer, aud: audience, act: { sub: 'agent' } })
+})
+
 async function startScoped(options: AuthorizationServerOptions = {}) {
   const server = await startAuthorizationServer(options)
   const { issuer, clients } = server
@@ -51,6 +71,7 @@ async function startScoped(options: AuthorizationServerOptions = {}) {
   await near.connect(addressOf(far))
   const { client_id: clientId, client_secret: clientSecret } = clients.confidential
   return {
+    server,
     near,
     far,
     call: (node: Node) => node.call(`${far.id}/echo`, 'echo', { a: 1 }),
