@@ -5,6 +5,7 @@ import { helloAnswer, helloMessage, helloRequest } from '../src/auth/messages.ts
 import { callRequest } from '../src/calls/messages.ts'
 import { hintsAnswer, queryAnswer, recordsRequest, topicMessage, watchItem } from '../src/discovery/messages.ts'
 import { ERROR_CODES, ERROR_TEXTS, MeshError } from '../src/errors.ts'
+import { grantPayload, revocationsPayload } from '../src/grants/messages.ts'
 import {
   inviteBody,
   ownerProof,
@@ -44,7 +45,14 @@ const PROTOCOLS: Readonly<Record<string, Readonly<Record<string, z.ZodType>>>> =
     ownerProof,
     ownerStatement
   },
-  'permission/1.0.0': { request: permissionMessage, status: statusAnswer, check: checkBody, checkAnswer },
+  'permission/1.0.0': {
+    request: permissionMessage,
+    status: statusAnswer,
+    check: checkBody,
+    checkAnswer,
+    grant: grantPayload,
+    grantRevocations: revocationsPayload
+  },
   'topics/1': { message: topicMessage },
   policy: { document: policyDocument }
 }

@@ -4,7 +4,7 @@
  * The owner of a resource issues them; a holder may pass on a narrower one. They are verified offline; uses are counted by
  * the resource's owner only. A grant answers what policy asks or leaves open; it never overrides a rule that denies.
  *
- * Spec: protocols/permission/1.0.0/README.md#grants
+ * Spec: protocols/permission/1.0.0/grants.md
  *
  * @packageDocumentation
  * @example
@@ -49,7 +49,10 @@ export interface Grant extends GrantTerms {
   /** PeerId whose resource it is about. */
   readonly owner: string
   readonly issuedAt: number
-  /** Grants it was narrowed from, the owner's first, with itself last: compact JWS each, at most MAX_CHAIN. */
+  /**
+   * Grants it was narrowed from, the owner's first, with itself last: compact JWS each, at most MAX_CHAIN. Empty for one
+   * that is bound to a connection: it is never sent.
+   */
   readonly chain: readonly string[]
   /** `issued` here, `held` by this node, or `presented` by a caller. */
   readonly role: 'issued' | 'held' | 'presented'
@@ -87,17 +90,18 @@ export interface Grants {
   /**
    * Makes a grant for this node's resources; on disk when it resolves.
    *
-   * @param terms `session` binds it to that connection: it is kept in memory only
-   * @throws {MeshError} INVALID_ARGUMENT, BUSY at MAX_GRANTS, IO
+   * @param terms `session` binds it to that connection: it is kept in memory only, and `depth` is 0
+   * @throws {MeshError} INVALID_ARGUMENT, BUSY at MAX_GRANTS, MAX_GRANTS_PER_HOLDER or MAX_SESSION_GRANTS, IO
    */
   issue(terms: GrantTerms & { holder: string; session?: Session }): Promise<Grant>
   /**
    * Passes a held grant on, narrower.
    *
-   * @throws {MeshError} NOT_FOUND, INVALID_ARGUMENT when it is wider in anything or `depth` is used up
+   * @param terms what is left out stays as it is; `depth` is 0 then
+   * @throws {MeshError} NOT_FOUND, INVALID_ARGUMENT when it has ended, is wider in anything or `depth` is used up; BUSY, IO
    */
   delegate(id: string, holder: string, terms: Partial<GrantTerms>): Promise<Grant>
-  /** Keeps a chain that this node is the holder of. @throws {MeshError} UNAUTHENTICATED with the reason as data */
+  /** Keeps a chain that this node is the holder of. @throws {MeshError} UNAUTHENTICATED with the reason as data, BUSY at MAX_HELD, IO */
   keep(chain: readonly string[]): Promise<Grant>
   /**
    * Checks a chain that a caller presents, for this node's resources, and keeps it for the session; MAX_PRESENTED at most.
@@ -116,7 +120,7 @@ export interface Grants {
   revokeHolder(peer: string): Promise<number>
   /** This node's signed list of revoked ids that have not expired: a JWS of type `mesh-revocations+jws`. */
   revocations(): Promise<string>
-  /** Takes another issuer's list, pushed or pulled; held and presented grants on it end. @throws {MeshError} INVALID_RECORD when forged or older than the last */
+  /** Takes another issuer's list, pushed or pulled; held and presented grants on it end. @throws {MeshError} INVALID_RECORD when forged or older than the last; BUSY, IO */
   learnRevocations(jws: string): Promise<void>
   /** Told what was revoked here: to push it. @returns how to stop listening */
   onRevoke(listener: (grant: Grant) => void): () => void
