@@ -42,7 +42,7 @@ export interface AuthorizationServerOptions {
   readonly scopes?: readonly string[]
 }
 
-export interface TestClient {
+interface TestClient {
   readonly client_id: string
   readonly client_secret: string
 }

@@ -3,7 +3,7 @@ import { writeFile } from 'node:fs/promises'
 import type { RequestListener } from 'node:http'
 import { join } from 'node:path'
 import fc from 'fast-check'
-import { calculateJwkThumbprint, decodeJwt, type JWTPayload } from 'jose'
+import { calculateJwkThumbprint, decodeJwt, exportJWK, generateKeyPair, type JWTPayload } from 'jose'
 import { describe, expect, it } from 'vitest'
 import type { Credential, Holder } from '../../src/auth/index.ts'
 import { createIdentity, type Identity } from '../../src/identity/index.ts'
@@ -342,6 +342,24 @@ describe('keys of the issuer', () => {
     for (const failure of await Promise.all(tokens.map((token) => failureOf(present(token)))))
       expect(failure).toMatchObject(refusal('signature'))
     expect(server.requestsTo('/jwks')).toBe(2)
+  })
+
+  it.each([
+    { alg: 'EdDSA', outcome: 'noise' },
+    { alg: 'Ed25519', outcome: 'noise' },
+    { alg: 'ES256', outcome: 'noise' },
+    { alg: 'RS256', outcome: 'noise' },
+    { alg: 'PS256', outcome: 'noise' },
+    { alg: 'ES384', outcome: 'signature' },
+    { alg: 'RS512', outcome: 'signature' }
+  ])('of the algorithm $alg: $outcome', async ({ alg, outcome }) => {
+    const { server, claims, present } = await setUp()
+    const { publicKey, privateKey } = await generateKeyPair(alg, { extractable: true })
+    const keys = [{ ...(await exportJWK(publicKey)), kid: 'k' }]
+    server.intercept('/jwks', (_request, response) => void response.end(JSON.stringify({ keys })))
+    const token = await server.sign(await claims(), { alg, kid: 'k' }, await exportJWK(privateKey))
+    const got = await present(token).catch((err: { data: { reason: string } }) => err.data.reason)
+    expect(typeof got === 'string' ? got : got.binding).toBe(outcome)
   })
 
   it('that are withdrawn are not used for longer than their time, not even for a token known before', async () => {
