@@ -35,6 +35,7 @@ export class Asking implements Pick<Permissions, 'request' | 'status' | 'present
             on('peer:join', ({ peer }) => {
               this.#connected.set(peer, { ids: new Set(), running: undefined })
               void this.#pull(peer).catch(() => {}) // what an owner doesn't tell, it refuses
+              if (this.#hasRevokedAt(peer)) this.#tellList(peer)
             }),
             on('peer:leave', ({ peer }) => this.#connected.delete(peer))
           ]
@@ -95,12 +96,16 @@ export class Asking implements Pick<Permissions, 'request' | 'status' | 'present
     this.#push(peer, { op: 'decided', id, state, ...why, ...(chain === undefined ? {} : { chain }) })
   }
 
-  /** Tells a connected holder that a grant has ended. */
-  tellRevoked({ holder }: Grant): void {
-    if (!this.#connected.has(holder)) return
+  /** Tells its holder that a grant has ended, and the owner of the resource, who has to refuse it when it was passed on. */
+  tellRevoked({ holder, owner }: Grant): void {
+    for (const peer of [owner, holder]) this.#tellList(peer)
+  }
+
+  #tellList(peer: string): void {
+    if (!this.#connected.has(peer)) return
     void this.#init.grants.revocations().then(
-      (jws) => this.#push(holder, { op: 'revoked', jws }),
-      () => {} // the holder is refused all the same
+      (jws) => this.#push(peer, { op: 'revoked', jws }),
+      () => {} // told at the next connection
     )
   }
 
@@ -140,6 +145,14 @@ export class Asking implements Pick<Permissions, 'request' | 'status' | 'present
     if (!this.#connected.has(peer) || this.#stopping.signal.aborted) return
     const options = { signal: this.#stopping.signal }
     void this.#init.rpc.request(peer, PERMISSION, body, options).catch(() => {}) // they can ask for it
+  }
+
+  /** Whether something over this peer's resources was passed on by this node and revoked. */
+  #hasRevokedAt(peer: string): boolean {
+    const { grants, identity } = this.#init
+    return grants.list().some(({ owner, issuer, state }) => {
+      return owner === peer && issuer === identity.id && state === 'revoked'
+    })
   }
 
   /** What ended while the two were apart. */

@@ -70,7 +70,9 @@ function parse<T>(schema: z.ZodType<T>, body: unknown): T {
 
 /** What the asker may know of its request. */
 export function statusOf(request: PermissionRequest, grants: Pick<Grants, 'get'>): StatusAnswer {
-  const { id, state, deadline, reason, wanted, grant } = request
+  const { id, deadline, reason, wanted, grant } = request
+  // Until there is a grant, a call would be asked about once more
+  const state = request.state === 'allowed' && grant === undefined ? 'pending' : request.state
   // Who asked for a call needs no grant in hand: the owner knows it
   const chain = wanted === undefined || grant === undefined ? undefined : grants.get(grant)?.chain
   return {

@@ -56,9 +56,12 @@ export function checkOpen({ id, state, answeredBy }: PermissionRequest): void {
   )
 }
 
-/** 128 random bits, 22 characters. */
+/** About 128 random bits, 22 characters. The first is a letter or digit, so that a command line takes it for no option. */
 export function idOf(): string {
-  return randomBytes(16).toString('base64url')
+  for (;;) {
+    const id = randomBytes(16).toString('base64url')
+    if (/^[A-Za-z0-9]/.test(id)) return id
+  }
 }
 
 /** The rule that denies this peer and resource for ever. */

@@ -53,6 +53,14 @@ it('the owner lists, shows and allows what a call asked, and the call then runs'
   expect(await run(call)).toMatchObject({ code: 0, stdout: '{"path":"a.txt"}\n' })
 })
 
+it('an input that hides something is shown with what it hides', async () => {
+  const { owner, asker, target } = await ownerAndAsker()
+  await asker.node.call(target, 'write', { path: 'a\u200b\u{e0041}.txt' }).catch(() => {})
+  const [request] = owner.node.permissions.list()
+  const shown = await run(['approvals', 'show', request?.id ?? '', '--home', owner.home])
+  expect(shown.stdout).toContain('"a\\u200b\\udb40\\udc41.txt"')
+})
+
 it('a call with --wait runs as soon as it is allowed', async () => {
   const { owner, asker, target } = await ownerAndAsker()
   const asked = nextEvent(owner.node, 'permission:asked')

@@ -53,9 +53,18 @@ export function printApproval(request: PermissionRequest): void {
 }
 
 function inputLines({ json, bytes, isCut }: NonNullable<PermissionRequest['input']>): string[] {
-  if (isCut) return [...json.split('\n'), `… only the beginning of ${bytes} bytes is shown`]
-  return JSON.stringify(JSON.parse(json), undefined, 2).split('\n')
+  if (isCut) return [visible(json), `… only the beginning of ${bytes} bytes is shown`]
+  return JSON.stringify(JSON.parse(json), undefined, 2).split('\n').map(visible)
 }
+
+/** What an eye wouldn't see in a JSON text, as JSON writes it. */
+function visible(json: string): string {
+  const hex = (unit: string) => `\\u${unit.charCodeAt(0).toString(16).padStart(4, '0')}`
+  return json.replace(UNSEEN, (char) => char.split('').map(hex).join(''))
+}
+
+/** Controls, formats, odd spaces, fillers, tags, unassigned characters. */
+const UNSEEN = /[[\p{C}\p{Z}\p{Default_Ignorable_Code_Point}]--[ ]]/gv
 
 function wantedText({ forMs, uses }: NonNullable<PermissionRequest['wanted']>): string {
   const time = forMs === undefined ? 'for any time' : `for ${forMs / 1000} s`
