@@ -43,6 +43,8 @@ export interface CertificateInit {
   readonly isAuthority?: boolean
   /** Extended key usages, as OIDs. */
   readonly uses?: readonly string[]
+  /** Of the signature; default SHA-256. */
+  readonly hash?: 'SHA-1' | 'SHA-256'
 }
 
 const DAY_MS = 86_400_000
@@ -73,7 +75,7 @@ export async function makeCertificate(init: CertificateInit = {}): Promise<TestC
     issuer: issuer.subject,
     notBefore: init.notBefore ?? new Date(Date.now() - DAY_MS),
     notAfter: init.notAfter ?? new Date(Date.now() + DAY_MS),
-    signingAlgorithm: { ...issuer.keys.privateKey.algorithm, hash: 'SHA-256' },
+    signingAlgorithm: { ...issuer.keys.privateKey.algorithm, hash: init.hash ?? 'SHA-256' },
     publicKey: keys.publicKey,
     signingKey: issuer.keys.privateKey,
     extensions

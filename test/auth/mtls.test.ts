@@ -136,6 +136,11 @@ describe('a client certificate over TLS 1.3', () => {
         makeCertificate({ issuer: authority, uris: ['did:key:zQ3shokFTS3brHcDQrn82RUDfCZESWL1ZdCEJwekUDPQiYBme'] })
     },
     {
+      id: 'signed over SHA-1',
+      reason: 'signature',
+      make: (authority, did) => makeCertificate({ issuer: authority, uris: [did], hash: 'SHA-1' })
+    },
+    {
       id: 'for servers',
       reason: 'wrong-audience',
       make: (authority, did) => makeCertificate({ issuer: authority, uris: [did], uses: ['1.3.6.1.5.5.7.3.1'] })
