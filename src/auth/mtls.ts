@@ -155,10 +155,9 @@ function didOf({ subjectAltName }: X509Certificate): string | undefined {
   }
 }
 
-/** Reads Node's text of the names: `kind:value, …`, a value with a comma or quote in JSON. A did:key is never quoted. */
+/** Reads Node's text of the names, `kind:value, …`: a comma within a value is escaped there. */
 function uris(names: string): string[] {
-  const pieces = names.matchAll(/([^:,"]+):("(?:[^"\\]|\\.)*"|[^,"]*)(?:, |$)/gy)
-  return [...pieces].flatMap(([, kind, value = '']) => (kind === 'URI' ? [value] : []))
+  return names.split(', ').flatMap((name) => (name.startsWith('URI:') ? [name.slice('URI:'.length)] : []))
 }
 
 async function readAuthorities(path: string): Promise<readonly X509Certificate[]> {
