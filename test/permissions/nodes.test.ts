@@ -61,6 +61,22 @@ describe('calls of a known peer', () => {
     expect(await failing).toMatchObject({ code: 'FORBIDDEN', message: 'not on sundays' })
   })
 
+  it('that stream wait too, and yield each item once', async () => {
+    const { owner, asker } = await pairOf()
+    const handler = async function* () {
+      yield 1
+      yield 2
+    }
+    await owner.agents.add({
+      name: 'counter',
+      capabilities: [{ name: 'count', effects: 'write', streaming: true, handler }]
+    })
+    const asked = nextEvent(owner, 'permission:asked')
+    const items = Array.fromAsync(asker.stream(`${owner.id}/counter`, 'count', {}, { wait: true }))
+    await owner.permissions.allow((await asked).id, { remember: 'once' })
+    expect(await items).toEqual([1, 2])
+  })
+
   it('that wait end with their signal', async () => {
     const { owner, write } = await pairOf()
     const asked = nextEvent(owner, 'permission:asked')
