@@ -8,6 +8,7 @@ import {
   MAX_PRESENTED,
   MAX_REVOCATIONS_BYTES,
   MAX_REVOKED_IDS,
+  MAX_REVOKING_ISSUERS,
   MAX_SESSION_GRANTS
 } from '../../src/grants/index.ts'
 import { createIdentity } from '../../src/identity/index.ts'
@@ -228,6 +229,19 @@ it('a list of revocations fits into a message, and has whatever was passed on', 
   expect(ids[0]).toBe(sub.id)
   await owner.grants.learnRevocations(list)
   expect(await failureOf(owner.grants.present(sessionOf(sub.holder), sub.chain))).toMatchObject(refusal('revoked'))
+})
+
+it('the lists of strangers do not push out that of an issuer who matters', async () => {
+  const { guest, owner, root } = await threeParties()
+  await owner.grants.revoke(root.id)
+  await guest.grants.learnRevocations(await owner.grants.revocations())
+  const says = { v: 1, seq: 1, iat: START / 1000, ids: [] }
+  for (let n = 0; n <= MAX_REVOKING_ISSUERS; n += 1) {
+    const stranger = createIdentity()
+    await guest.grants.learnRevocations(await stranger.sign('mesh-revocations+jws', { ...says, iss: stranger.did }))
+  }
+  expect(guest.store.get('SELECT count(*) AS n FROM grant_revocations')).toEqual({ n: MAX_REVOKING_ISSUERS })
+  for (const grants of [guest.grants, await guest.reopen()]) expect(grants.list()).toMatchObject([{ state: 'revoked' }])
 })
 
 it('a node passes a bounded number of grants on', async () => {
