@@ -3,7 +3,7 @@ import { agentName, CAPABILITY_KINDS, capabilityName } from '../registry/message
 import { MAX_REASON_LENGTH, MAX_WAIT_MS } from './constants.ts'
 
 /** 128 random bits. */
-export const requestId = z.string().regex(/^[A-Za-z0-9_-]{22}$/)
+const requestId = z.string().regex(/^[A-Za-z0-9_-]{22}$/)
 
 const STATES = ['pending', 'allowed', 'denied', 'expired', 'cancelled'] as const
 const state = z.enum(STATES)
@@ -56,7 +56,7 @@ export const revocationsAnswer = z.object({ jws })
 const uses = z.int().min(1).exactOptional()
 
 /** The owner's yes. */
-export const answer = z.discriminatedUnion('remember', [
+const answer = z.discriminatedUnion('remember', [
   z.strictObject({ remember: z.enum(['once', 'session', 'always']), uses }),
   z.strictObject({ remember: z.literal('duration'), forMs: z.int(), uses })
 ])

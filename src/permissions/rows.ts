@@ -114,7 +114,7 @@ function inputOf(row: Row): Pick<PermissionRequest, 'input'> {
   return { input: { json, bytes, digest: String(row.input_digest), isCut: Buffer.byteLength(json) < bytes } }
 }
 
-export function timeText(time: SqlValue | undefined): string {
+function timeText(time: SqlValue | undefined): string {
   return new Date(Number(time)).toISOString()
 }
 

@@ -124,7 +124,7 @@ export interface Room {
   readonly events: [MeshEventName, string][]
   readonly emit: ReturnType<typeof createEvents>['emit']
   /** Asks the endpoint as a peer does. */
-  ask(peer: string, body: unknown, signal?: AbortSignal): Promise<unknown>
+  readonly ask: (peer: string, body: unknown, signal?: AbortSignal) => Promise<unknown>
 }
 
 export interface RoomInit extends Partial<PermissionsInit> {
@@ -183,6 +183,6 @@ export async function pendingOf(promise: Promise<unknown>): Promise<string> {
     () => ({ code: 'none' }),
     (err: { code: string; data?: { id?: string } }) => err
   )
-  if (failure.code !== 'PERMISSION_PENDING') throw failure
+  if (failure.code !== 'PERMISSION_PENDING') throw new Error(`not pending but ${failure.code}`, { cause: failure })
   return ('data' in failure && failure.data?.id) || ''
 }
