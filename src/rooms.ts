@@ -188,7 +188,8 @@ async function openAccess(
     (opened) => opened.stop()
   )
   verifiers.push(pairing.verifier, pairing.ownerVerifier)
-  const grants = await createGrants({ identity, store, emit })
+  const isBlocked = (peer: string): boolean => trust.of(peer).level === 'blocked'
+  const grants = await createGrants({ identity, store, emit, isBlocked })
   const permissions = resources.adopt(
     await createPermissions({
       ...{ identity, store, policy, grants, trust, rpc, emit, log, on: events.on, diff: diffDefinitions },

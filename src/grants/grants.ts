@@ -41,6 +41,7 @@ class StoredGrants implements Grants {
   readonly #store: Store
   readonly #emit: GrantsInit['emit']
   readonly #clock: () => number
+  readonly #isBlocked: (peer: string) => boolean
   readonly #counters: Counters
   readonly #revocations: Revocations
   /** By id: those of this node's resources, and those that it has passed on. */
@@ -55,11 +56,12 @@ class StoredGrants implements Grants {
   /** The last change that was asked for, of those that look at what the one before has left. */
   #turn: Promise<unknown> = Promise.resolve()
 
-  constructor({ identity, store, emit, clock = Date.now }: GrantsInit) {
+  constructor({ identity, store, emit, isBlocked = () => false, clock = Date.now }: GrantsInit) {
     this.#identity = identity
     this.#store = store
     this.#emit = emit
     this.#clock = clock
+    this.#isBlocked = isBlocked
     this.#counters = new Counters(store, clock)
     this.#revocations = new Revocations({ identity, store, clock })
     const issued = store.all('SELECT * FROM grant_issued').map((row) => readIssued(row, (id) => this.#counters.get(id)))
@@ -311,9 +313,11 @@ class StoredGrants implements Grants {
     return result
   }
 
-  /** A link that this node has issued, or one on its issuer's list. */
+  /** A link that this node has issued; or one on its issuer's list, or whose issuer's word counts for nothing just now. */
   readonly #isRevoked = (link: GrantLink): boolean =>
-    link.issuer === this.#identity.id ? this.#issued.get(link.id)?.revokedAt !== undefined : this.#revocations.has(link)
+    link.issuer === this.#identity.id
+      ? this.#issued.get(link.id)?.revokedAt !== undefined
+      : this.#isBlocked(link.issuer) || this.#revocations.has(link)
 
   #isValid(entry: Entry): boolean {
     return stateOf(entry, this.#clock(), this.#isRevoked) === 'valid'

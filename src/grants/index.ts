@@ -130,6 +130,8 @@ export interface GrantsInit {
   readonly identity: Identity
   readonly store: Store
   readonly emit: Emit
+  /** Whose links no chain may have, as long as it says so: neither what they passed on nor what came from it. Default nobody. */
+  readonly isBlocked?: (peer: string) => boolean
   /** Milliseconds since 1970; default `Date.now`. */
   readonly clock?: () => number
 }

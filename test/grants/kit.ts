@@ -16,6 +16,8 @@ export interface Party {
   readonly grants: Grants
   readonly events: unknown[][]
   now: number
+  /** PeerIds. */
+  readonly blocked: Set<string>
   /** The grants of the same node after a restart. */
   reopen(): Promise<Grants>
 }
@@ -26,13 +28,20 @@ export async function party(init: { path?: string; identity?: Identity } = {}): 
   onTestFinished(() => store.close())
   const events: unknown[][] = []
   const reopen = () =>
-    createGrants({ identity, store, emit: (...event) => void events.push(event), clock: () => made.now })
+    createGrants({
+      identity,
+      store,
+      emit: (...event) => void events.push(event),
+      isBlocked: (peer) => made.blocked.has(peer),
+      clock: () => made.now
+    })
   const made: Omit<Party, 'grants'> & { grants?: Grants } = {
     identity,
     id: identity.id,
     store,
     events,
     now: START,
+    blocked: new Set(),
     reopen
   }
   const grants = await reopen()

@@ -51,6 +51,20 @@ it('a grant that was passed on is good once it is presented, on that connection,
   expect(await owner.grants.present(sessionOf(holder.id), root.chain)).toMatchObject({ id: root.id, role: 'issued' })
 })
 
+it('a chain through a blocked peer is refused for as long as that peer is blocked', async () => {
+  const { owner, guest: middle, sub } = await threeParties({}, { depth: 1 })
+  const last = await party()
+  const { id, chain } = await middle.grants.delegate(sub.id, last.id, {})
+  const session = sessionOf(last.id)
+  await owner.grants.present(session, chain)
+  expect(owner.grants.find(question(last.id, { session }))?.grant.id).toBe(id)
+  owner.blocked.add(middle.id)
+  expect(owner.grants.find(question(last.id, { session }))).toBeUndefined()
+  expect(await failureOf(owner.grants.present(sessionOf(last.id), chain))).toMatchObject(refusal('revoked'))
+  owner.blocked.delete(middle.id)
+  expect(owner.grants.find(question(last.id, { session }))?.grant.id).toBe(id)
+})
+
 it('a grant is kept over a restart of its holder', async () => {
   const { guest, owner, sub } = await threeParties()
   expect((await guest.reopen()).toPresent(owner.id)).toMatchObject([{ id: sub.id, chain: sub.chain, state: 'valid' }])
