@@ -1,7 +1,7 @@
 import { MeshError } from '../errors.ts'
 import type { Row, SqlValue, Statement, Store } from '../store/index.ts'
 import { MAX_KEPT, MAX_OPEN, MAX_OPEN_PER_PEER, MAX_TIMER_MS } from './constants.ts'
-import { idOf } from './granting.ts'
+import { newId } from './granting.ts'
 import type { Answer, PermissionRequest } from './index.ts'
 import { type Answered, INSERT, insertParams, type NewRequest, readRow } from './rows.ts'
 
@@ -98,7 +98,7 @@ export class Book {
       return this.ask(asked)
     }
     this.#checkRoom(asked.peer)
-    const id = idOf()
+    const id = newId()
     const saved = this.#store.write([{ sql: INSERT, params: insertParams(asked, id, now) }])
     const entry = { id, peer: asked.peer, subject: asked.subject, deadline: now + asked.ttlMs, saved }
     this.#add(entry)

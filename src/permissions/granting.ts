@@ -56,12 +56,9 @@ export function checkOpen({ id, state, answeredBy }: PermissionRequest): void {
   )
 }
 
-/** About 128 random bits, 22 characters. The first is a letter or digit, so that a command line takes it for no option. */
-export function idOf(): string {
-  for (;;) {
-    const id = randomBytes(16).toString('base64url')
-    if (/^[A-Za-z0-9]/.test(id)) return id
-  }
+/** 128 random bits, in hex: an id is an argument of commands and must not begin with a dash. */
+export function newId(): string {
+  return randomBytes(16).toString('hex')
 }
 
 /** The rule that denies this peer and resource for ever. */

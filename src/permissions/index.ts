@@ -42,7 +42,7 @@ export interface Question {
 
 /** What the owner is asked, and what became of it. */
 export interface PermissionRequest {
-  /** 22 base64url characters, not guessable. */
+  /** 32 hex digits, not guessable. */
   readonly id: string
   readonly state: 'pending' | 'allowed' | 'denied' | 'expired' | 'cancelled'
   /** PeerId, or the caller's name at an edge. */

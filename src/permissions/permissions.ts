@@ -10,7 +10,7 @@ import { type Changes, createChanges } from './changes.ts'
 import { DEFAULT_TTL_MS, MAX_REASON_LENGTH, MAX_SHOWN_INPUT_BYTES } from './constants.ts'
 import { createDefinitions, type Definitions } from './definitions.ts'
 import { type Ahead, createEndpoint, statusOf } from './endpoint.ts'
-import { checkAnswer, checkOpen, denyRule, idOf, termsOf } from './granting.ts'
+import { checkAnswer, checkOpen, denyRule, newId, termsOf } from './granting.ts'
 import type {
   Answer,
   ApproverAnswer,
@@ -75,7 +75,7 @@ class OwnerPermissions implements Permissions {
       changes: this.#changes,
       get: (id) => this.get(id),
       ask: (decision, ahead) => this.#askAhead(decision, ahead),
-      allowed: () => ({ id: idOf(), state: 'allowed', deadline: new Date(this.#clock()).toISOString() })
+      allowed: () => ({ id: newId(), state: 'allowed', deadline: new Date(this.#clock()).toISOString() })
     })
     await rpc.handle(endpoint)
     this.#book.start()

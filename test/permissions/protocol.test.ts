@@ -36,7 +36,7 @@ it('what policy denies is not asked either', async () => {
 
 it.each([
   { id: 'a capability that is not there', body: { ...REQUEST, capability: 'none' }, code: 'NOT_FOUND' },
-  { id: 'a request of nobody', body: { op: 'status', id: 'a'.repeat(22) }, code: 'NOT_FOUND' },
+  { id: 'a request of nobody', body: { op: 'status', id: 'a'.repeat(32) }, code: 'NOT_FOUND' },
   { id: 'a body that is none', body: null, code: 'INVALID_MESSAGE' },
   { id: 'an operation that is none', body: { op: 'shout' }, code: 'INVALID_MESSAGE' },
   { id: 'an id that is none', body: { op: 'wait', id: '../..' }, code: 'INVALID_MESSAGE' }
@@ -112,7 +112,7 @@ it('a peer has a few waits at a time; more are answered at once', async () => {
 
 it('the answer is heeded once, from whom was asked, about what was asked', async () => {
   const { ask, events, permissions } = await openRoom()
-  const [real, forged] = ['r'.repeat(22), 'f'.repeat(22)]
+  const [real, forged] = ['a'.repeat(32), 'f'.repeat(32)]
   permissions.expect(ALICE, new MeshError('PERMISSION_PENDING', 'wait', { data: { id: real } }))
   const decided = (peer: string, id: string) => ask(peer, { op: 'decided', id, state: 'allowed' })
   await decided(BOB, real)
