@@ -85,10 +85,27 @@ export async function readSettings(home: Pick<Home, 'config'>): Promise<Settings
   const text = await readIfThere(home.config)
   if (text === undefined) return {}
   const { success, data, error } = settings.safeParse(parse(text, home.config))
-  if (success) return data
+  if (success) return withFilesOf(dirname(home.config), data)
   const [issue] = error.issues
   const at = issue === undefined || issue.path.length === 0 ? '' : ` ${z.core.toDotPath(issue.path)}:`
   throw invalid(home.config, `${at} ${issue?.message ?? 'not valid'}`, error)
+}
+
+/** Files in `config.json` are named from its folder, wherever the program was started. */
+function withFilesOf(folder: string, { swarmKey, auth, ...rest }: Settings): Settings {
+  const at = (file: string): string => resolve(folder, file)
+  const issuers = auth?.issuers?.map(({ introspection, ...issuer }) => ({
+    ...issuer,
+    ...(introspection && {
+      introspection: { ...introspection, clientSecretFile: at(introspection.clientSecretFile) }
+    })
+  }))
+  const mtls = auth?.mtls && { ...auth.mtls, ...(auth.mtls.ca !== undefined && { ca: at(auth.mtls.ca) }) }
+  return {
+    ...rest,
+    ...(swarmKey !== undefined && { swarmKey: at(swarmKey) }),
+    ...(auth && { auth: { ...auth, ...(issuers && { issuers }), ...(mtls && { mtls }) } })
+  }
 }
 
 function parse(text: string, path: string): unknown {

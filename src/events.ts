@@ -25,7 +25,8 @@ export interface MeshEvents {
   /** A call from a peer was denied by policy. */
   'call:denied': { peer: string; resource: string; reason: string }
   /** A peer presented a credential, which was accepted (`refusal` unset) or not. */
-  'credential:presented': { peer: string; method: string; subject?: string; refusal?: string }
+  /** `token`: what a token is revoked by. */
+  'credential:presented': { peer: string; method: string; subject?: string; token?: string; refusal?: string }
   /** A peer doesn't accept a credential of this node. */
   'credential:refused': { peer: string; method: string; reason: string }
   /** `policy.json` was read anew: its rules are in force, or `problem` says why the last good ones still are. */

@@ -67,7 +67,13 @@ export async function openGuards(
     onRevoke: (_id, matches) => auth.revoke(matches)
   })
   const { issuers = [], audience, mtls = {} } = init.auth ?? {}
-  const tokens = createTokens({ identity, issuers, ...(audience === undefined ? {} : { audience }) })
+  const tokens = createTokens({
+    identity,
+    store,
+    issuers,
+    onRevoke: (matches) => auth.revoke(matches),
+    ...(audience === undefined ? {} : { audience })
+  })
   const logins = resources.adopt(
     await createLogins({ identity, store, vault, emit, onChange: onHeldChange }),
     (opened) => opened.stop()

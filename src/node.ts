@@ -10,7 +10,7 @@ import type { MeshEventName, MeshListener } from './events.ts'
 import type { Grants } from './grants/index.ts'
 import type { ApiKeys } from './keys/index.ts'
 import type { NetworkInit, NetworkStatus, PeerInfo } from './network/index.ts'
-import type { IssuerInit, Logins } from './oauth/index.ts'
+import type { IssuerInit, Logins, Tokens } from './oauth/index.ts'
 import type { Pairing } from './pairing/index.ts'
 import { type Approver, onceAllowed, type Permissions, streamOnceAllowed } from './permissions/index.ts'
 import type { Policy } from './policy/index.ts'
@@ -78,6 +78,8 @@ export interface Node {
   readonly keys: Pick<ApiKeys, 'create' | 'drop' | 'held' | 'hold' | 'list' | 'revoke' | 'rotate'>
   /** OAuth logins, whose tokens are presented to peers. */
   readonly logins: Pick<Logins, 'list' | 'login' | 'logout'>
+  /** Access tokens that callers present. */
+  readonly tokens: Pick<Tokens, 'revoke'>
   readonly pairing: Pick<Pairing, 'invite' | 'join' | 'pairs' | 'unpair'>
   /** What the owner is asked, and what this node asks of others. */
   readonly permissions: Pick<Permissions, 'allow' | 'deny' | 'get' | 'list' | 'request' | 'status' | 'watch'>
@@ -246,6 +248,10 @@ class MeshNode implements Node {
     return this.#rooms.logins
   }
 
+  get tokens(): Node['tokens'] {
+    return this.#rooms.tokens
+  }
+
   get pairing(): Node['pairing'] {
     return this.#rooms.pairing
   }
@@ -282,7 +288,7 @@ class MeshNode implements Node {
         onHello: (peer, { name }) => network.setName(peer, name),
         onPresented(peer, method, presented) {
           const outcome = presented.ok
-            ? { subject: presented.credential.subject }
+            ? { subject: presented.credential.subject, ...withoutUndefined({ token: presented.credential.token }) }
             : { refusal: presented.error.message }
           events.emit('credential:presented', { peer, method, ...outcome })
           if (!presented.ok && isForged(presented.error)) trust.note(peer, 'signature:bad')

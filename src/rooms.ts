@@ -20,7 +20,7 @@ import { createIdentity, type Identity, loadIdentity } from './identity/index.ts
 import { keysMigrations } from './keys/index.ts'
 import { createNetwork, type Network, networkMigrations } from './network/index.ts'
 import type { NodeInit } from './node.ts'
-import { loginsMigrations, type Tokens } from './oauth/index.ts'
+import { loginsMigrations, type Tokens, tokensMigrations } from './oauth/index.ts'
 import { createPairing, PAIR, type Pairing, pairingMigrations } from './pairing/index.ts'
 import {
   createAskCheck,
@@ -75,6 +75,7 @@ const MIGRATIONS = [
   policyMigrations,
   keysMigrations,
   loginsMigrations,
+  tokensMigrations,
   pairingMigrations,
   grantsMigrations,
   permissionsMigrations,

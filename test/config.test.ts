@@ -118,6 +118,29 @@ it.each([
   expect(String(refusal)).toContain(says)
 })
 
+it('config.json names files from its own folder', async () => {
+  const home = await openHome(join(await tempFolder(), 'home'))
+  const introspection = { clientId: 'me', clientSecretFile: 'secret' }
+  const auth = {
+    issuers: [{ issuer: 'https://login.example.org', introspection }, { issuer: 'https://id.example.org' }],
+    mtls: { ca: 'ca/ca.pem' }
+  }
+  await writeFile(home.config, JSON.stringify({ swarmKey: '/etc/swarm.key', auth }))
+  expect(await readSettings(home)).toEqual({
+    swarmKey: '/etc/swarm.key',
+    auth: {
+      issuers: [
+        {
+          issuer: 'https://login.example.org',
+          introspection: { clientId: 'me', clientSecretFile: join(home.path, 'secret') }
+        },
+        { issuer: 'https://id.example.org' }
+      ],
+      mtls: { ca: join(home.path, 'ca/ca.pem') }
+    }
+  })
+})
+
 it('config.json that cannot be read is IO', async () => {
   const home = await openHome(await tempFolder())
   await mkdir(home.config)

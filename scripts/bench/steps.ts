@@ -16,6 +16,7 @@ import type * as product from '../../src/index.ts'
 import type * as oauth from '../../src/oauth/index.ts'
 import type * as policy from '../../src/policy/index.ts'
 import type * as schema from '../../src/schema/index.ts'
+import type * as stores from '../../src/store/index.ts'
 import type * as wire from '../../src/wire/index.ts'
 import { built } from './built.ts'
 import { median } from './measure.ts'
@@ -145,7 +146,8 @@ const TOKENS_A_BATCH = 100
 
 /** A token that is new to the node, and the same one shown again, as on another connection. The issuer's keys are known. */
 async function tokenResults(): Promise<Result[]> {
-  const { createTokens } = await built<typeof oauth>('oauth/index.js')
+  const { createTokens, tokensMigrations } = await built<typeof oauth>('oauth/index.js')
+  const { openStore } = await built<typeof stores>('store/index.js')
   const { createIdentity } = await built<typeof identity>('identity/index.js')
   const [self, caller] = [createIdentity(), createIdentity()]
   const { privateKey, publicKey } = generateKeyPairSync('ed25519')
@@ -162,7 +164,8 @@ async function tokenResults(): Promise<Result[]> {
         .setExpirationTime('1h')
         .sign(privateKey)
     const tokens = await Promise.all(Array.from({ length: (BATCHES + 1) * TOKENS_A_BATCH }, sign))
-    const { verifier } = createTokens({ identity: self, issuers: [{ issuer: issuer.name }] })
+    const store = await openStore({ migrations: [tokensMigrations] })
+    const { verifier } = createTokens({ identity: self, store, issuers: [{ issuer: issuer.name }] })
     const signal = AbortSignal.timeout(60_000)
     const batch = async (first: number): Promise<number> => {
       const began = performance.now()

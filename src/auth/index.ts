@@ -46,6 +46,8 @@ export interface Credential {
   readonly subject: string
   /** OAuth only: who issued the token. */
   readonly issuer?: string
+  /** OAuth only: the token's `jti`, or the base64url SHA-256 of one without: what it is revoked by. */
+  readonly token?: string
   readonly scopes: readonly string[]
   /** Milliseconds since 1970; absent: as long as the connection. */
   readonly expiresAt?: number

@@ -109,7 +109,8 @@ class PeerSession implements Session {
 
   take(presented: Presented): void {
     if (!presented.ok) {
-      this.#refusals.count += 1
+      // That an issuer can't be asked is not the peer's doing
+      if (presented.error.code === 'UNAUTHENTICATED') this.#refusals.count += 1
       return
     }
     const { credential } = presented

@@ -25,6 +25,7 @@ import { start } from './commands/start.ts'
 import { status } from './commands/status.ts'
 import { stop } from './commands/stop.ts'
 import { swarmKey } from './commands/swarm-key.ts'
+import { tokens } from './commands/tokens.ts'
 import { trust } from './commands/trust.ts'
 import { unpair } from './commands/unpair.ts'
 import { EXIT_CODES } from './errors.ts'
@@ -49,7 +50,7 @@ const VERBS = [
   block,
   swarmKey
 ]
-const GROUPS = [agents, keys, logins, trust, policy, approvals, permission, grants, pins, audit]
+const GROUPS = [agents, keys, logins, tokens, trust, policy, approvals, permission, grants, pins, audit]
 
 /** A terminal's Ctrl-C reaches this process twice when npm, which runs it, passes it on too. */
 const SAME_INTERRUPT_MS = 250

@@ -16,12 +16,15 @@ const loginBody = z.strictObject({
   resources: z.array(z.string()).optional()
 })
 
+const revokeBody = z.strictObject({ issuer: z.string().min(1).max(512), id: z.string().min(1).max(512) })
+
 /**
  * | route | body | answer |
  * |---|---|---|
  * | `POST /v1/logins` | `LoginInit`, peers by alias too | NDJSON of `LoginStep`; the login ends with the reader |
  * | `GET /v1/logins` | | `Login[]` |
  * | `DELETE /v1/logins/:id` | | `{id, revoked}`: whether the issuer has confirmed it |
+ * | `POST /v1/tokens/revoke` | `{issuer, id}`: of a token that callers present here | the same |
  */
 export function routeLogins(app: App, { node, onDefect, signalOf }: Scope): void {
   app.post('/v1/logins', async (context) => {
@@ -44,5 +47,10 @@ export function routeLogins(app: App, { node, onDefect, signalOf }: Scope): void
   app.delete('/v1/logins/:id', async (context) => {
     const id = context.req.param('id')
     return context.json({ id, ...(await node.logins.logout(id, { signal: signalOf(context) })) })
+  })
+  app.post('/v1/tokens/revoke', async (context) => {
+    const { issuer, id } = parse(revokeBody, await body(context))
+    await node.tokens.revoke(issuer, id)
+    return context.json({ issuer, id })
   })
 }

@@ -56,14 +56,19 @@ export function judgeClaims(
 }
 
 /** The credential that a good token is. */
-export function credentialFrom(claims: AccessClaims, issuer: string, binding: Credential['binding']): Credential {
+/** @param from the issuer, and what names the token there */
+export function credentialFrom(
+  claims: AccessClaims,
+  from: { readonly issuer: string; readonly token: string },
+  binding: Credential['binding']
+): Credential {
   const { client_id, sub, exp } = claims
   return {
     method: 'oauth',
     binding,
     // A client that acts for itself is its own subject
     subject: sub === undefined || sub === client_id ? client_id : `${client_id}#${sub}`,
-    issuer,
+    ...from,
     scopes: scopesOf(claims),
     expiresAt: Math.floor(exp * 1_000)
   }

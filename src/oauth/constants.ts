@@ -74,5 +74,11 @@ export const MAX_KEPT_TOKENS = 1_024
 /** Thumbprints of peers' keys: some more than there are connections. */
 export const MAX_KEPT_THUMBPRINTS = 1_024
 
+/** A client secret that a file holds. */
+export const MAX_CLIENT_SECRET_BYTES = 16_384
+
 /** Tokens revoked here; with more, those that were listed first are forgotten. */
 export const MAX_REVOKED_TOKENS = 65_536
+
+/** How long a token stays revoked here: longer than access tokens live. */
+export const REVOKED_TOKEN_TTL_MS = 90 * 86_400_000

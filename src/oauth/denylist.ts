@@ -1,33 +1,50 @@
-import { MAX_REVOKED_TOKENS } from './constants.ts'
+import type { Migrations, Store } from '../store/index.ts'
+import { MAX_REVOKED_TOKENS, REVOKED_TOKEN_TTL_MS } from './constants.ts'
 import { issuerName } from './issuers.ts'
+
+export const tokensMigrations: Migrations = {
+  room: 'tokens',
+  steps: [
+    `CREATE TABLE revoked_token (
+      issuer TEXT NOT NULL,
+      id TEXT NOT NULL,
+      revoked_at INTEGER NOT NULL,
+      PRIMARY KEY (issuer, id)
+    ) STRICT`
+  ]
+}
 
 /** Tokens that were revoked here, whatever their issuer says. */
 export interface Denylist {
-  add(issuer: string, id: string): void
-  /** @param until when the token ends, milliseconds since 1970; it need not be listed for longer */
-  has(issuer: string, id: string, until: number): boolean
+  /** Listed at once, and on disk when it resolves. @throws {MeshError} IO */
+  add(issuer: string, id: string): Promise<void>
+  has(issuer: string, id: string): boolean
 }
 
-export function createDenylist(clock: () => number): Denylist {
-  /** When each token ends, as far as that is known. */
-  const ends = new Map<string, number>()
-  const keyOf = (issuer: string, id: string): string => `${issuerName(issuer)} ${id}`
+export function createDenylist(store: Store, clock: () => number): Denylist {
+  const listed = new Set<string>()
+  const keyOf = (issuer: string, id: string): string => `${issuer} ${id}`
+  const rows = store.all('SELECT issuer, id FROM revoked_token WHERE revoked_at > ? ORDER BY revoked_at', [
+    clock() - REVOKED_TOKEN_TTL_MS
+  ])
+  for (const { issuer, id } of rows) listed.add(keyOf(String(issuer), String(id)))
 
-  const makeRoom = (): void => {
-    for (const [key, end] of ends) if (end <= clock()) ends.delete(key)
-    const [oldest] = ends.keys()
-    if (ends.size >= MAX_REVOKED_TOKENS && oldest !== undefined) ends.delete(oldest)
-  }
   return {
-    add(issuer, id) {
-      if (ends.size >= MAX_REVOKED_TOKENS) makeRoom()
-      ends.set(keyOf(issuer, id), Number.POSITIVE_INFINITY)
+    async add(issuer, id) {
+      const name = issuerName(issuer)
+      listed.add(keyOf(name, id))
+      const [oldest] = listed
+      if (listed.size > MAX_REVOKED_TOKENS && oldest !== undefined) listed.delete(oldest)
+      await store.write([
+        { sql: 'INSERT OR REPLACE INTO revoked_token VALUES (?, ?, ?)', params: [name, id, clock()] },
+        { sql: 'DELETE FROM revoked_token WHERE revoked_at <= ?', params: [clock() - REVOKED_TOKEN_TTL_MS] },
+        {
+          sql: `DELETE FROM revoked_token WHERE rowid IN
+            (SELECT rowid FROM revoked_token ORDER BY revoked_at DESC LIMIT -1 OFFSET ?)`,
+          params: [MAX_REVOKED_TOKENS]
+        }
+      ])
     },
-    has(issuer, id, until) {
-      const key = keyOf(issuer, id)
-      if (!ends.has(key)) return false
-      ends.set(key, until)
-      return true
-    }
+    has: (issuer, id) => listed.has(keyOf(issuerName(issuer), id))
   }
 }

@@ -9,7 +9,7 @@
  *
  * @packageDocumentation
  * @example
- * const tokens = createTokens({ identity, issuers: [{ issuer: 'https://login.example.org' }] })
+ * const tokens = createTokens({ identity, store, issuers: [{ issuer: 'https://login.example.org' }] })
  * const credential = await tokens.verifier.verify({ method: 'oauth', token }, { peer }, { signal })
  * const logins = await createLogins({ identity, store, vault, emit })
  * for await (const step of logins.login({ issuer, clientId, flow: 'device', peers: [peer] }, { signal })) show(step)
@@ -21,6 +21,7 @@ import type { Store } from '../store/index.ts'
 import type { Vault } from '../vault/index.ts'
 
 export * from './constants.ts'
+export { tokensMigrations } from './denylist.ts'
 export { createLogins, loginsMigrations } from './logins.ts'
 export { createTokens } from './tokens.ts'
 
@@ -44,17 +45,20 @@ export interface Tokens {
   /** The token behind a credential of a live session, for exchange only; undefined when it isn't held. */
   tokenOf(credential: Credential): string | undefined
   /**
-   * Refuses a token from now on, until this node stops.
+   * Refuses a token from now on, whatever its issuer says; on disk when it resolves.
    *
-   * @param jti of the issuer's token; of one without, the base64url SHA-256 of the token
-   * @returns which credentials it takes with it, for `Auth.revoke`
+   * @param id the token's `jti`; of one without, the base64url SHA-256 of the token
+   * @throws {MeshError} INVALID_ARGUMENT when the issuer is none that is accepted, IO
    */
-  revoke(issuer: string, jti: string): (credential: Credential) => boolean
+  revoke(issuer: string, id: string): Promise<void>
 }
 
 export interface TokensInit {
   readonly identity: Identity
+  readonly store: Store
   readonly issuers: readonly IssuerInit[]
+  /** Told which credentials go with a token that is revoked. */
+  readonly onRevoke?: (matches: (credential: Credential) => boolean) => void
   /** A URL that stands for this node beside its did:key, for issuers that know no other kind of resource. */
   readonly audience?: string
   /** Milliseconds since 1970; default `Date.now`. */

@@ -1,10 +1,16 @@
-import { readFile } from 'node:fs/promises'
 import { LRUCache } from 'lru-cache'
 import { allowInsecureRequests, ClientSecretBasic, Configuration, customFetch, tokenIntrospection } from 'openid-client'
 import { refused } from '../auth/index.ts'
 import { MeshError } from '../errors.ts'
+import { readPrivate } from '../store/index.ts'
 import { type AccessClaims, readClaims } from './claims.ts'
-import { INTROSPECTION_TTL_MS, ISSUER_REQUEST_TIMEOUT_MS, MAX_INTROSPECTIONS, MAX_KEPT_TOKENS } from './constants.ts'
+import {
+  INTROSPECTION_TTL_MS,
+  ISSUER_REQUEST_TIMEOUT_MS,
+  MAX_CLIENT_SECRET_BYTES,
+  MAX_INTROSPECTIONS,
+  MAX_KEPT_TOKENS
+} from './constants.ts'
 import { type Issuer, issuerName } from './issuers.ts'
 import { isLoopback } from './login-init.ts'
 
@@ -72,10 +78,20 @@ async function ask(issuer: Issuer, token: string): Promise<AccessClaims | undefi
 async function request({ issuer, introspection, fetch, metadata }: Issuer, token: string) {
   if (introspection === undefined) throw new Error('no client for introspection')
   // Read each time, so that a new secret needs no restart; it is asked for once a minute and token at most
-  const secret = (await readFile(introspection.clientSecretFile, 'utf8')).trim()
+  const secret = (await readSecret(introspection.clientSecretFile)).trim()
   const config = new Configuration(await metadata.get(), introspection.clientId, undefined, ClientSecretBasic(secret))
   config[customFetch] = fetch
   config.timeout = ISSUER_REQUEST_TIMEOUT_MS / 1_000
   if (isLoopback(new URL(issuer))) allowInsecureRequests(config)
   return await tokenIntrospection(config, token, { token_type_hint: 'access_token' })
+}
+
+async function readSecret(path: string): Promise<string> {
+  const unusable = (): MeshError =>
+    new MeshError('INVALID_CONFIG', `${path} holds no client secret`, {
+      hint: `at most ${MAX_CLIENT_SECRET_BYTES} bytes`
+    })
+  const secret = await readPrivate({ path, maxBytes: MAX_CLIENT_SECRET_BYTES, unusable })
+  if (secret === undefined) throw unusable()
+  return secret
 }

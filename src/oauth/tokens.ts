@@ -17,13 +17,6 @@ interface Read {
   readonly claims: AccessClaims
 }
 
-/** Names a token on the denylist: its `jti`, or else its hash. */
-interface Shown {
-  readonly token: string
-  readonly issuer: string
-  readonly id: string
-}
-
 export function createTokens(init: TokensInit): Tokens {
   const { identity, audience, clock = Date.now } = init
   const audiences = audience === undefined ? [identity.did] : [identity.did, audience]
@@ -31,8 +24,8 @@ export function createTokens(init: TokensInit): Tokens {
   const readJwt = createJwtReader(issuers, { audiences, clock })
   const introspect = createIntrospection(clock)
   const bindingOf = createBindings()
-  const denied = createDenylist(clock)
-  const shown = new WeakMap<Credential, Shown>()
+  const denied = createDenylist(init.store, clock)
+  const shown = new WeakMap<Credential, string>()
 
   const read = async (token: string, named: unknown): Promise<Read> => {
     if (isJwt(token)) return readJwt(token, hashOf(token))
@@ -49,23 +42,30 @@ export function createTokens(init: TokensInit): Tokens {
     const { issuer, claims } = await abortable(read(token, presented['issuer']), signal)
     judgeClaims(claims, clock(), audiences)
     const id = claims.jti ?? hashOf(token)
-    if (denied.has(issuer.issuer, id, claims.exp * 1_000)) throw refused('revoked', 'the token has been revoked here')
+    if (denied.has(issuer.issuer, id)) throw refused('revoked', 'the token has been revoked here')
     const binding = await bindingOf(claims, holder, issuer)
-    const credential = credentialFrom(claims, issuer.issuer, binding)
-    shown.set(credential, { token, issuer: issuer.issuer, id })
+    const credential = credentialFrom(claims, { issuer: issuer.issuer, token: id }, binding)
+    shown.set(credential, token)
     return credential
   }
 
   return {
     verifier: { method: 'oauth', verify },
     metadata: { resource: audience ?? identity.did, issuers: [...issuers.values()].map(({ issuer }) => issuer) },
-    tokenOf: (credential) => shown.get(credential)?.token,
-    revoke(issuer, jti) {
-      denied.add(issuer, jti)
-      return (credential) => {
-        const about = shown.get(credential)
-        return about?.id === jti && issuerName(about.issuer) === issuerName(issuer)
-      }
+    tokenOf: (credential) => shown.get(credential),
+    async revoke(issuer, id) {
+      if (!issuers.has(issuerName(issuer)))
+        throw new MeshError('INVALID_ARGUMENT', 'this node does not accept tokens of that issuer', {
+          hint: 'give the issuer as config.json has it'
+        })
+      const listed = denied.add(issuer, id)
+      init.onRevoke?.(
+        (credential) =>
+          credential.token === id &&
+          credential.issuer !== undefined &&
+          issuerName(credential.issuer) === issuerName(issuer)
+      )
+      await listed
     }
   }
 }
@@ -121,7 +121,7 @@ function createJwtReader(
       used = await issuer.keys.renew()
       payload = used === keys ? undefined : await check(token, used, options)
     }
-    if (payload === undefined) throw refused('signature', 'the token is not signed with a key of its issuer')
+    if (payload === undefined) throw refused('unknown', 'the token is signed with a key that its issuer does not have')
     const read = { issuer, claims: readClaims(payload), keys: used }
     verified.set(hash, read)
     return read

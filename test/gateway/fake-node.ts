@@ -13,6 +13,7 @@ type Guarded =
   | 'policy'
   | 'keys'
   | 'logins'
+  | 'tokens'
   | 'pairing'
   | 'permissions'
   | 'grants'

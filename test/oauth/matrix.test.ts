@@ -15,7 +15,7 @@ import {
 import { MeshError } from '../../src/errors.ts'
 import { createIdentity, type Identity } from '../../src/identity/index.ts'
 import { createApiKeys, keysMigrations } from '../../src/keys/index.ts'
-import { createTokens } from '../../src/oauth/index.ts'
+import { createTokens, tokensMigrations } from '../../src/oauth/index.ts'
 import { openStore } from '../../src/store/index.ts'
 import { openVault } from '../../src/vault/index.ts'
 import { makeCertificate, startTlsServer } from '../auth/certificates.ts'
@@ -50,14 +50,24 @@ async function oauth(): Promise<Methods> {
   const [self, alice, mallory] = [createIdentity(), createIdentity(), createIdentity()]
   let skewMs = 0
   const clock = () => Date.now() + skewMs
-  const tokens = createTokens({ identity: self, issuers: [{ issuer: server.issuer }], clock })
+  let matches: (credential: Credential) => boolean = () => false
+  const tokens = createTokens({
+    identity: self,
+    store: await openStore({ migrations: [tokensMigrations] }),
+    issuers: [{ issuer: server.issuer }],
+    onRevoke: (gone) => (matches = gone),
+    clock
+  })
   const { access_token: token } = await server.issueFor({ resource: self.did, identity: alice })
   return {
     verifier: tokens.verifier,
     presented: { method: 'oauth', token },
     holders: holdersOf(alice, mallory),
     expire: () => (skewMs = 10 * MINUTE),
-    revoke: async () => tokens.revoke(server.issuer, decodeJwt(token).jti ?? '')
+    revoke: async () => {
+      await tokens.revoke(server.issuer, decodeJwt(token).jti ?? '')
+      return matches
+    }
   }
 }
 

@@ -105,7 +105,7 @@ it('a node that has logged in is let in by the scope of its token', async () => 
   const presented = nextEvent(node, 'credential:presented', ({ method }) => method === 'oauth')
   await near.connect(addressOf(node))
   expect(await near.call(`${node.id}/echo`, 'echo', { a: 1 })).toEqual({ a: 1 })
-  expect(await presented).toEqual({ peer: near.id, method: 'oauth', subject: 'agent' })
+  expect(await presented).toEqual({ peer: near.id, method: 'oauth', subject: 'agent', token: expect.any(String) })
 })
 
 it('a token opens what its scope may, for the peer whose it is and no other', async () => {

@@ -15,8 +15,10 @@ import {
   ISSUER_RETRY_MS,
   type IssuerInit,
   MAX_TOKEN_BYTES,
-  type Tokens
+  type Tokens,
+  tokensMigrations
 } from '../../src/oauth/index.ts'
+import { openStore } from '../../src/store/index.ts'
 import { failureOf } from '../nodes.ts'
 import { tempFolder } from '../temp.ts'
 import {
@@ -36,6 +38,8 @@ interface Setup {
   readonly alice: Identity
   readonly mallory: Identity
   readonly tokens: Tokens
+  /** What was told of revoked tokens. */
+  readonly gone: ((credential: Credential) => boolean)[]
   /** Added to the clock of the node that is called. */
   readonly clock: { skewMs: number }
   /** A token of alice's for this node. */
@@ -47,15 +51,19 @@ interface Setup {
 
 async function setUp(
   options: AuthorizationServerOptions = {},
-  init: Partial<Omit<IssuerInit, 'issuer'>> & { audience?: string } = {}
+  init: Partial<Omit<IssuerInit, 'issuer'>> & { audience?: string } = {},
+  others: readonly IssuerInit[] = []
 ): Promise<Setup> {
   const server = await startAuthorizationServer(options)
   const [self, alice, mallory] = [createIdentity(), createIdentity(), createIdentity()]
   const clock = { skewMs: 0 }
   const { audience, ...issuer } = init
+  const gone: Setup['gone'] = []
   const tokens = createTokens({
     identity: self,
-    issuers: [{ issuer: server.issuer, ...issuer }],
+    store: await openStore({ migrations: [tokensMigrations] }),
+    issuers: [{ issuer: server.issuer, ...issuer }, ...others],
+    onRevoke: (matches) => gone.push(matches),
     clock: () => Date.now() + clock.skewMs,
     ...(audience === undefined ? {} : { audience })
   })
@@ -65,6 +73,7 @@ async function setUp(
     alice,
     mallory,
     tokens,
+    gone,
     clock,
     issue: async () =>
       (await server.issueFor({ resource: audience ?? self.did, identity: alice, scope: 'tools.call build' }))
@@ -108,6 +117,7 @@ describe('a token', () => {
       binding: 'noise',
       subject: 'agent',
       issuer: server.issuer,
+      token: decodeJwt(token).jti,
       scopes: ['tools.call', 'build'],
       expiresAt: (decodeJwt(token).exp ?? 0) * 1_000
     })
@@ -177,7 +187,7 @@ describe('a token', () => {
   it.each([
     { id: 'an ID token', header: { typ: 'JWT' }, reason: 'malformed' },
     { id: 'a token without type', header: { typ: undefined }, reason: 'malformed' },
-    { id: 'a token by a key that its issuer does not have', header: { kid: 'mine' }, reason: 'signature' }
+    { id: 'a token by a key that its issuer does not have', header: { kid: 'mine' }, reason: 'unknown' }
   ])('$id is refused as $reason', async ({ header, reason }) => {
     const { server, claims, present } = await setUp()
     expect(await failureOf(present(await server.sign(await claims(), header)))).toMatchObject(refusal(reason))
@@ -325,7 +335,7 @@ describe('keys of the issuer', () => {
     await present(before)
     server.rotateKeys()
     const after = await issue()
-    expect(await failureOf(present(after)), 'keys were read just now').toMatchObject(refusal('signature'))
+    expect(await failureOf(present(after)), 'keys were read just now').toMatchObject(refusal('unknown'))
     clock.skewMs = ISSUER_COOLDOWN_MS
     expect(await present(after)).toMatchObject({ binding: 'noise' })
     expect(await present(before)).toMatchObject({ binding: 'noise' })
@@ -340,7 +350,7 @@ describe('keys of the issuer', () => {
       Array.from({ length: 50 }, async (_, n) => server.sign(await claims(), { kid: `none-${n}` }))
     )
     for (const failure of await Promise.all(tokens.map((token) => failureOf(present(token)))))
-      expect(failure).toMatchObject(refusal('signature'))
+      expect(failure).toMatchObject(refusal('unknown'))
     expect(server.requestsTo('/jwks')).toBe(2)
   })
 
@@ -370,7 +380,7 @@ describe('keys of the issuer', () => {
     clock.skewMs = ISSUER_KEYS_TTL_MS - 1_000
     expect(await present(token)).toMatchObject({ binding: 'noise' })
     clock.skewMs = ISSUER_KEYS_TTL_MS + 1_000
-    expect(await failureOf(present(token))).toMatchObject(refusal('signature'))
+    expect(await failureOf(present(token))).toMatchObject(refusal('unknown'))
   })
 })
 
@@ -477,19 +487,17 @@ describe('an issuer that misbehaves', () => {
   it('with keys that forge the shape of others lets nothing in', async () => {
     const { server, claims, present } = await setUp()
     server.intercept('/jwks', json({ keys: [{ kty: 'oct', k: 'AAAA', kid: 'k', alg: 'HS256' }, { kty: 'odd' }] }))
-    expect(await failureOf(present(await server.sign(await claims(), { kid: 'k' })))).toMatchObject(
-      refusal('signature')
-    )
+    expect(await failureOf(present(await server.sign(await claims(), { kid: 'k' })))).toMatchObject(refusal('unknown'))
   })
 })
 
 describe('revocation', () => {
   it('here is at once, for that token only', async () => {
-    const { server, tokens, issue, present } = await setUp()
+    const { server, tokens, gone, issue, present } = await setUp()
     const [revoked, kept] = [await issue(), await issue()]
     const [first, second] = [await present(revoked), await present(kept)]
-    const matches = tokens.revoke(server.issuer, decodeJwt(revoked).jti ?? '')
-    expect([matches(first), matches(second)]).toEqual([true, false])
+    await tokens.revoke(server.issuer, decodeJwt(revoked).jti ?? '')
+    expect(gone.map((matches) => [matches(first), matches(second)])).toEqual([[true, false]])
     expect(await failureOf(present(revoked))).toMatchObject(refusal('revoked'))
     expect(await present(kept)).toMatchObject({ binding: 'noise' })
   })
@@ -498,14 +506,39 @@ describe('revocation', () => {
     const { server, tokens, claims, present } = await setUp()
     const token = await server.sign(await claims({ jti: undefined as never }))
     await present(token)
-    tokens.revoke(`${server.issuer}/`, createHash('sha256').update(token).digest('base64url'))
+    await tokens.revoke(`${server.issuer}/`, createHash('sha256').update(token).digest('base64url'))
     expect(await failureOf(present(token))).toMatchObject(refusal('revoked'))
   })
 
   it('of a token of one issuer leaves that of the same name of another', async () => {
-    const { server, tokens, claims, present } = await setUp()
-    tokens.revoke('https://login.example.org', 'one')
+    const other = await startAuthorizationServer()
+    const { server, tokens, claims, present } = await setUp({}, {}, [{ issuer: other.issuer }])
+    await tokens.revoke(other.issuer, 'one')
     expect(await present(await server.sign(await claims()))).toMatchObject({ subject: 'agent' })
+  })
+
+  it('of a token of an issuer that is not accepted is INVALID_ARGUMENT', async () => {
+    const { tokens } = await setUp()
+    const failure = await failureOf(tokens.revoke('https://login.example.org', 'one'))
+    expect(failure).toMatchObject({ code: 'INVALID_ARGUMENT' })
+  })
+
+  it('outlives a restart', async () => {
+    const [server, identity] = [await startAuthorizationServer(), createIdentity()]
+    const path = join(await tempFolder(), 'mesh.db')
+    const { access_token: token } = await server.issueFor({ resource: identity.did, identity })
+    const opened = async () => {
+      const store = await openStore({ path, migrations: [tokensMigrations] })
+      return { store, tokens: createTokens({ identity, store, issuers: [{ issuer: server.issuer }] }) }
+    }
+    const before = await opened()
+    await before.tokens.revoke(server.issuer, decodeJwt(token).jti ?? '')
+    await before.store.close()
+    const { store, tokens } = await opened()
+    const signal = AbortSignal.timeout(10_000)
+    const presented = tokens.verifier.verify({ method: 'oauth', token }, { peer: identity.id }, { signal })
+    expect(await failureOf(presented)).toMatchObject(refusal('revoked'))
+    await store.close()
   })
 })
 
@@ -526,6 +559,7 @@ describe('an opaque token', () => {
       binding: 'noise',
       subject: 'agent',
       issuer: server.issuer,
+      token: expect.any(String),
       scopes: ['tools.call', 'build'],
       expiresAt: expect.any(Number)
     })
@@ -604,11 +638,12 @@ describe('an opaque token', () => {
   it('must say its issuer where there are several', async () => {
     const [server, other] = [await startAuthorizationServer({ format: 'opaque' }), await startAuthorizationServer()]
     const clientSecretFile = join(await tempFolder(), 'secret')
-    await writeFile(clientSecretFile, 'the-secret-of-the-introspector')
+    await writeFile(clientSecretFile, 'the-secret-of-the-introspector', { mode: 0o600 })
     const introspection = { clientId: 'introspector', clientSecretFile }
     const [self, alice] = [createIdentity(), createIdentity()]
     const issuers = [server, other].map(({ issuer }) => ({ issuer, introspection }))
-    const { verifier } = createTokens({ identity: self, issuers })
+    const store = await openStore({ migrations: [tokensMigrations] })
+    const { verifier } = createTokens({ identity: self, store, issuers })
     const { access_token: token } = await server.issueFor({ resource: self.did, identity: alice })
     const present = (more: object) =>
       verifier.verify({ method: 'oauth', token, ...more }, { peer: alice.id }, { signal: AbortSignal.timeout(5_000) })
@@ -661,14 +696,17 @@ describe('the configuration', () => {
     { id: 'an issuer twice', issuers: ['https://login.example.org', 'https://login.example.org/'] },
     { id: 'no URL', issuers: ['login'] },
     { id: 'too many issuers', issuers: Array.from({ length: 9 }, (_, n) => `https://login${n}.example.org`) }
-  ])('with $id is INVALID_CONFIG', ({ issuers }) => {
-    const create = () => createTokens({ identity: createIdentity(), issuers: issuers.map((issuer) => ({ issuer })) })
+  ])('with $id is INVALID_CONFIG', async ({ issuers }) => {
+    const store = await openStore({ migrations: [tokensMigrations] })
+    const create = () =>
+      createTokens({ identity: createIdentity(), store, issuers: issuers.map((issuer) => ({ issuer })) })
     expect(create).toThrow(expect.objectContaining({ code: 'INVALID_CONFIG' }))
   })
 
   it('without issuers accepts nothing', async () => {
     const identity = createIdentity()
-    const { metadata, verifier } = createTokens({ identity, issuers: [] })
+    const store = await openStore({ migrations: [tokensMigrations] })
+    const { metadata, verifier } = createTokens({ identity, store, issuers: [] })
     expect(metadata).toEqual({ resource: identity.did, issuers: [] })
     const server = await startAuthorizationServer()
     const { access_token: token } = await server.issueFor({ resource: identity.did, identity })
