@@ -17,6 +17,8 @@
  * | `GET /v1/events` | `?type=peer:join&type=…` | NDJSON of `{event, at, detail}` |
  * | `POST /v1/stop` | | `{stopped: true}` when the node is down |
  * | `/v1/trust`, `/v1/policy`, `/v1/keys`, `/v1/pins` | | trust-, policy-, key- and pin-routes.ts have them |
+ * | `/v1/logins`, `/v1/tokens`, `/v1/invites`, `/v1/pairs` | | login- and pair-routes.ts |
+ * | `/v1/approvals`, `/v1/permissions`, `/v1/grants`, `/v1/check` | | permission-, grant- and check-routes.ts |
  *
  * NDJSON lines are `{"item":…}`, then one `{"end":…}` or `{"error":…}`. A request that fails answers `{"error":{code, message,
  * retryable, hint?}}` with the code's status. A client that goes away cancels what it asked for.

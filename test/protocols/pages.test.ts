@@ -81,7 +81,7 @@ const STATEMENTS: ReadonlyArray<{ page: string; says: string }> = [
   },
   {
     page: 'README.md',
-    says: `default ${auth.HELLO.timeoutMs / 1000} s (\`hello\`), ${recordsProtocol.timeoutMs / 1000} s (\`records\`), ${CALL.timeoutMs / 1000} s (\`call\`)`
+    says: `default ${recordsProtocol.timeoutMs / 1000} s (\`records\`), ${CALL.timeoutMs / 1000} s (\`call\`), ${auth.HELLO.timeoutMs / 1000} s (others)`
   },
   { page: 'README.md', says: `| channels of one peer and protocol | ${rpc.MAX_CHANNELS_PER_PEER} |` },
   {
