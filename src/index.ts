@@ -18,6 +18,7 @@ export type { MeshEventName, MeshEvents, MeshListener } from './events.ts'
 export type { ApiKeyInfo, ApiKeyInit, ApiKeys, HeldKey } from './keys/index.ts'
 export { createSwarmKey, type LanStatus, type NetworkStatus, type PeerInfo } from './network/index.ts'
 export {
+  type AuthInit,
   type CallOptions,
   createNode,
   type ExchangedToken,

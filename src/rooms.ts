@@ -31,6 +31,7 @@ import {
 } from './permissions/index.ts'
 import { policyMigrations } from './policy/index.ts'
 import { createRegistry, type Registry, registryMigrations } from './registry/index.ts'
+import type { Capability, CapabilityKind, SignedRecord } from './registry/messages.ts'
 import { createRpc, type Rpc } from './rpc/index.ts'
 import { checkSchema, createValidationPool, type ValidationPool } from './schema/index.ts'
 import { createDatastore, openStore, type Store } from './store/index.ts'
@@ -193,11 +194,17 @@ async function openAccess(
   const grants = await createGrants({ identity, store, emit, isBlocked })
   const permissions = resources.adopt(
     await createPermissions({
-      ...{ identity, store, policy, grants, trust, rpc, emit, log, on: events.on, diff: diffDefinitions },
-      capabilityOf: (agent, capability, kind) =>
-        registry
-          .record(agent)
-          ?.record.capabilities.find((each) => each.name === capability && (kind === undefined || each.kind === kind)),
+      identity,
+      store,
+      policy,
+      grants,
+      trust,
+      rpc,
+      emit,
+      log,
+      on: events.on,
+      diff: diffDefinitions,
+      capabilityOf: (agent, capability, kind) => capabilityOf(registry.record(agent), capability, kind),
       ...(approver === undefined ? {} : { approver }),
       ...(approverCommand === undefined ? {} : { approverCommand })
     }),
@@ -227,6 +234,10 @@ async function openAccess(
   })
   resources.defer(() => presenter.stop())
   return { pairing, grants, permissions, pins, presenter, describe }
+}
+
+function capabilityOf(signed: SignedRecord | undefined, name: string, kind?: CapabilityKind): Capability | undefined {
+  return signed?.record.capabilities.find((each) => each.name === name && (kind === undefined || each.kind === kind))
 }
 
 function credentialSources({ keys, logins }: Guards, pairing: Pairing): CredentialSource[] {

@@ -35,17 +35,20 @@ const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
   agents: ROOMS,
   guards: [...ROOMS, 'home'],
   rooms: [...ROOMS, 'home', 'agents', 'guards', 'version'],
-  node: [...ROOMS, 'home', 'config', 'agents', 'rooms', 'version'],
+  'mesh-node': [...ROOMS, 'agents', 'rooms', 'version'],
+  node: [...ROOMS, 'home', 'config', 'mesh-node', 'rooms'],
   index: [...ROOMS, 'config', 'agents', 'node'],
   gateway: ['errors', 'wire', 'index'],
   cli: ['errors', 'home', 'index', 'gateway', 'version', 'policy']
 }
 
 const roomOf = (path: string): string => path.split('/')[1]?.replace(/\.ts$/, '') ?? ''
+/** May go over several lines, of which the last looks like that of a value. */
+const TYPE_LISTS = /^(?:import|export) type \{[^}]*\} from '[^']*'/gm
 const VALUE_IMPORT = /^(?!import type|export type).*(?:from|import\() ?'(\.[^']+)'/gm
 
 const importedRooms = (file: string): string[] =>
-  [...readFileSync(file, 'utf8').matchAll(VALUE_IMPORT)].map(([, specifier = '']) =>
+  [...readFileSync(file, 'utf8').replaceAll(TYPE_LISTS, '').matchAll(VALUE_IMPORT)].map(([, specifier = '']) =>
     roomOf(new URL(specifier, `file:///${file}`).pathname.slice(1))
   )
 

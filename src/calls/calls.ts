@@ -12,8 +12,45 @@ import type { CallRequest } from './messages.ts'
 import { createServing } from './serving.ts'
 
 export function createCalls(components: CallsComponents): Calls {
-  const { self, rpc, presenter, permissions, trust } = components
+  const { self, rpc } = components
   const endpoint = createServing(components)
+  const remote = createRemote(components)
+
+  const callLocal = async (caller: Caller, body: CallRequest, options: RequestOptions): Promise<unknown> => {
+    const result = await dispatch(endpoint, { caller }, body, options)
+    return isAsyncIterable(result) ? Array.fromAsync(result) : result
+  }
+
+  const streamLocal = async (caller: Caller, body: CallRequest, options: RequestOptions): Promise<ItemSource> => {
+    const result = await dispatch(endpoint, { caller }, body, options)
+    const items = isAsyncIterable(result) ? result : toStream(result)
+    return { iterator: items[Symbol.asyncIterator]() }
+  }
+
+  return {
+    start: () => rpc.handle(endpoint),
+    call(caller, target, invocation, options) {
+      const body = toRequest(target, invocation)
+      return target.peer === self ? callLocal(caller, body, options) : remote.call(target, body, options)
+    },
+    check: (target, invocation, options) => checkCompatibility(components, target, invocation, options),
+    stream: (caller, target, invocation, options) =>
+      readItems(async () => {
+        const address = await target()
+        const body = toRequest(address, invocation)
+        return address.peer === self ? streamLocal(caller, body, options) : remote.stream(address, body, options)
+      })
+  }
+}
+
+interface Remote {
+  call(target: AgentAddress, body: CallRequest, options: RequestOptions): Promise<unknown>
+  stream(target: AgentAddress, body: CallRequest, options: RequestOptions): Promise<ItemSource>
+}
+
+/** Calls to agents of peers. */
+function createRemote(components: CallsComponents): Remote {
+  const { rpc, presenter, permissions, trust } = components
   const checksFor = createRemoteChecks(components)
 
   const callRemote = async (target: AgentAddress, body: CallRequest, options: RequestOptions): Promise<unknown> => {
@@ -56,17 +93,6 @@ export function createCalls(components: CallsComponents): Calls {
     }
   }
 
-  const callLocal = async (caller: Caller, body: CallRequest, options: RequestOptions): Promise<unknown> => {
-    const result = await dispatch(endpoint, { caller }, body, options)
-    return isAsyncIterable(result) ? Array.fromAsync(result) : result
-  }
-
-  const streamLocal = async (caller: Caller, body: CallRequest, options: RequestOptions): Promise<ItemSource> => {
-    const result = await dispatch(endpoint, { caller }, body, options)
-    const items = isAsyncIterable(result) ? result : toStream(result)
-    return { iterator: items[Symbol.asyncIterator]() }
-  }
-
   const streamRemote = async (
     target: AgentAddress,
     body: CallRequest,
@@ -79,20 +105,7 @@ export function createCalls(components: CallsComponents): Calls {
     return { iterator: items[Symbol.asyncIterator](), check: itemCheck(checks) }
   }
 
-  return {
-    start: () => rpc.handle(endpoint),
-    call(caller, target, invocation, options) {
-      const body = toRequest(target, invocation)
-      return target.peer === self ? callLocal(caller, body, options) : callRemote(target, body, options)
-    },
-    check: (target, invocation, options) => checkCompatibility(components, target, invocation, options),
-    stream: (caller, target, invocation, options) =>
-      readItems(async () => {
-        const address = await target()
-        const body = toRequest(address, invocation)
-        return address.peer === self ? streamLocal(caller, body, options) : streamRemote(address, body, options)
-      })
-  }
+  return { call: callRemote, stream: streamRemote }
 }
 
 function checkResult(checks: Checks, result: unknown): void | Promise<void> {

@@ -40,15 +40,37 @@ interface Route {
 
 /** The one way in to local agents: peers, edges and the node's own calls go through it. */
 export function createServing(components: ServingComponents): Endpoint {
-  const { registry, host, policy, permissions, trust, emit } = components
-  const checksOf = createChecks(components.schemas)
+  const { registry, policy } = components
   const routeFor = createRoutes(registry)
+  const refuse = createRefusal(components)
+  const admit = createAdmit(components, refuse)
+  const perform = createPerform(components)
 
-  const refuse = (route: Route, caller: Caller, reason: string, hint?: string): never => {
-    emit('call:denied', { peer: caller.peer, resource: route.resource, reason })
-    throw hide(route, caller) ?? new MeshError('FORBIDDEN', reason, hint === undefined ? {} : { hint })
+  const handle = (body: unknown, context: RequestContext): unknown => {
+    const { caller } = context
+    const route = routeFor(body, caller)
+    const request = askedOf(route, body, context)
+    const decision = policy.decide(request)
+    if (decision.effect === 'allow' && decision.limited === undefined) return perform(route, request, context)
+    if (isFinal(decision, caller)) return refuse(route, caller, decision.reason)
+    return admitted(
+      admit(decision, route, request),
+      () => perform(route, request, context),
+      () => context.cost
+    )
   }
 
+  return { protocol: CALL, handle }
+}
+
+/** Nobody is asked whether there is an exception. */
+function isFinal({ effect, rules }: Decision, { trust }: Caller): boolean {
+  return effect === 'deny' && (rules.length > 0 || trust === 'blocked')
+}
+
+type Refuse = (route: Route, caller: Caller, reason: string, hint?: string) => never
+
+function createRefusal({ policy, emit }: ServingComponents): Refuse {
   /** Who names no kind and may not call must not learn from the answer that a skill or model of the name exists. */
   const hide = ({ agent, capability, isGuess }: Route, caller: Caller): MeshError | undefined => {
     if (!isGuess || capability instanceof MeshError || capability.kind === 'tool') return undefined
@@ -56,29 +78,26 @@ export function createServing(components: ServingComponents): Endpoint {
     const decision = policy.judge({ caller, action: 'tool.call', resource: `tool:${agent}/${name}` })
     return decision.effect === 'allow' ? noCapability(agent, name) : new MeshError('FORBIDDEN', decision.reason)
   }
-
-  const targetOf = ({ capability, agent }: Route, caller: Caller): Capability => {
-    if (!(capability instanceof MeshError)) return capability
-    const status = host.status(agent)
-    if (status === undefined || status.state === 'up') throw capability
-    // Why is the owner's business: it may quote what the agent's process printed
-    const why = caller.trust === 'owner' ? `: ${status.reason ?? `it is ${status.state}`}` : ' just now'
-    throw new MeshError('AGENT_UNAVAILABLE', `agent ${agent} is not running${why}`)
+  return (route, caller, reason, hint) => {
+    emit('call:denied', { peer: caller.peer, resource: route.resource, reason })
+    throw hide(route, caller) ?? new MeshError('FORBIDDEN', reason, hint === undefined ? {} : { hint })
   }
+}
 
-  /** Asks whoever policy doesn't speak for, and takes the call from the limits. @returns what is to be settled */
-  const admit = async (decision: Decision, route: Route, request: Asked): Promise<Admission> => {
+type Admit = (decision: Decision, route: Route, request: Asked) => Promise<Admission>
+
+/** Asks whoever policy doesn't speak for, and takes the call from the limits. @returns what is to be settled */
+function createAdmit({ host, policy, permissions }: ServingComponents, refuse: Refuse): Admit {
+  return async (decision, route, request) => {
     const { caller, session, input } = request
     const { agent, action, resource, capability } = route
-    if (decision.effect === 'ask') targetOf(route, caller)
+    if (decision.effect === 'ask') targetOf(host, route, caller)
+    const question = { caller, session, action, resource, agent, input }
     const use =
       decision.effect === 'allow'
         ? undefined
         : await permissions
-            .permit(decision, {
-              ...{ caller, session, action, resource, agent, input },
-              ...(capability instanceof MeshError ? {} : { capability })
-            })
+            .permit(decision, capability instanceof MeshError ? question : { ...question, capability })
             .catch((err: unknown) => {
               if (err instanceof MeshError && err.code === 'FORBIDDEN')
                 return refuse(route, caller, err.message, err.hint)
@@ -91,9 +110,23 @@ export function createServing(components: ServingComponents): Endpoint {
       throw err
     }
   }
+}
 
-  const perform = (route: Route, { caller, input }: Asked, context: RequestContext): unknown => {
-    const capability = targetOf(route, caller)
+type Perform = (route: Route, request: Asked, context: RequestContext) => unknown
+
+function createPerform({ host, schemas, trust }: ServingComponents): Perform {
+  const checksOf = createChecks(schemas)
+
+  /** A call that came to its end speaks for its caller. */
+  const noted = (caller: Caller, result: unknown): unknown => {
+    if (caller.trust === 'owner') return result
+    if (result instanceof Promise) return result.then((value: unknown) => noted(caller, value))
+    trust.note(caller.peer, 'call:completed')
+    return result
+  }
+
+  return (route, { caller, input }, context) => {
+    const capability = targetOf(host, route, caller)
     const run = (checks: Checks): unknown => {
       const invoke = (): unknown =>
         noted(caller, checkOutput(checks, host.invoke(route.agent, capability, input, context)))
@@ -108,33 +141,20 @@ export function createServing(components: ServingComponents): Endpoint {
     }
     return route.checks instanceof Promise ? route.checks.then(run) : run(route.checks)
   }
+}
 
-  /** A call that came to its end speaks for its caller. */
-  const noted = (caller: Caller, result: unknown): unknown => {
-    if (caller.trust === 'owner') return result
-    if (result instanceof Promise) return result.then((value: unknown) => noted(caller, value))
-    trust.note(caller.peer, 'call:completed')
-    return result
-  }
+function targetOf(host: ServingComponents['host'], { capability, agent }: Route, caller: Caller): Capability {
+  if (!(capability instanceof MeshError)) return capability
+  const status = host.status(agent)
+  if (status === undefined || status.state === 'up') throw capability
+  // Why is the owner's business: it may quote what the agent's process printed
+  const why = caller.trust === 'owner' ? `: ${status.reason ?? `it is ${status.state}`}` : ' just now'
+  throw new MeshError('AGENT_UNAVAILABLE', `agent ${agent} is not running${why}`)
+}
 
-  const handle = (body: unknown, context: RequestContext): unknown => {
-    const { caller, session } = context
-    const route = routeFor(body, caller)
-    const input = (body as CallRequest).input ?? {}
-    const { action, resource, facts } = route
-    const request = { caller, session, action, resource, input, facts: { ...facts, bytes: () => sizeOf(input) } }
-    const decision = policy.decide(request)
-    if (decision.effect === 'allow' && decision.limited === undefined) return perform(route, request, context)
-    if (decision.effect === 'deny' && (decision.rules.length > 0 || caller.trust === 'blocked'))
-      return refuse(route, caller, decision.reason)
-    return admitted(
-      admit(decision, route, request),
-      () => perform(route, request, context),
-      () => context.cost
-    )
-  }
-
-  return { protocol: CALL, handle }
+function askedOf({ action, resource, facts }: Route, body: unknown, { caller, session }: RequestContext): Asked {
+  const input = (body as CallRequest).input ?? {}
+  return { caller, session, action, resource, input, facts: { ...facts, bytes: () => sizeOf(input) } }
 }
 
 /** Finds the route of a request; kept by caller. */

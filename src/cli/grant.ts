@@ -55,7 +55,7 @@ export function printGrant(grant: Grant, json: boolean): void {
   ])
 }
 
-export function endOf({ expiresAt }: Grant): string {
+function endOf({ expiresAt }: Grant): string {
   return expiresAt === undefined ? 'until revoked, or unused for 30 days' : `until ${new Date(expiresAt).toISOString()}`
 }
 

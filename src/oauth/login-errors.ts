@@ -10,7 +10,7 @@ import { MeshError } from '../errors.ts'
  * What a failure of an issuer means for a login: `login`: it refuses this client or user for good; `request`: it refuses
  * what was asked for; `later`: nothing is decided.
  */
-export type Verdict = 'login' | 'request' | 'later'
+type Verdict = 'login' | 'request' | 'later'
 
 /** A failure of an issuer: what to throw, and what it means. */
 export interface IssuerFailure {

@@ -45,7 +45,7 @@ export const redeemRequest = z.object({
 export type RedeemRequest = z.infer<typeof redeemRequest>
 
 /** What the inviter says of a pair. */
-export const redeemTerms = z.object({
+const redeemTerms = z.object({
   /** What the invitee is at the inviter's now. */
   level,
   /** What the inviter calls itself. */

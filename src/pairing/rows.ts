@@ -1,7 +1,7 @@
 import type { Migrations, Row, Statement } from '../store/index.ts'
 import type { InviteInit } from './index.ts'
 
-export type InviteLevel = NonNullable<InviteInit['level']>
+type InviteLevel = NonNullable<InviteInit['level']>
 
 export const pairingMigrations: Migrations = {
   room: 'pairing',

@@ -64,7 +64,7 @@ function showVisit({ url, userCode, fingerprint, expiresAt }: Extract<LoginStep,
   note('Only say yes to a code and a fingerprint that are shown here; somebody else’s would let their node in.')
 }
 
-export function printLogin({ id, issuer, clientId, flow, scopes, peers, state, expiresAt, reason }: Login): void {
+function printLogin({ id, issuer, clientId, flow, scopes, peers, state, expiresAt, reason }: Login): void {
   printFields([
     ['login', id],
     ['issuer', issuer],
