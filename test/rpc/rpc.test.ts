@@ -1,6 +1,7 @@
 import { describe, expect, it, vi } from 'vitest'
 import { MeshError } from '../../src/errors.ts'
 import type { Endpoint, RequestContext } from '../../src/rpc/index.ts'
+import { callerOf } from '../callers.ts'
 import { ECHO, gate, startNode, startPair, until } from './nodes.ts'
 
 const echo: Endpoint = { protocol: ECHO, handle: (body) => body }
@@ -16,7 +17,7 @@ describe('a request', () => {
     for (const later of [false, true]) {
       expect(await asker.rpc.request(answerer.id, ECHO, { later })).toEqual({
         body: { later },
-        caller: { peer: asker.id, credentials: [{ method: 'noise' }], trust: 'unknown', binding: 'noise' }
+        caller: callerOf(asker.id)
       })
     }
   })
