@@ -31,7 +31,7 @@ import {
 } from './permissions/index.ts'
 import { policyMigrations } from './policy/index.ts'
 import { createRegistry, type Registry, registryMigrations } from './registry/index.ts'
-import type { Capability, CapabilityKind, SignedRecord } from './registry/messages.ts'
+import type { Capability, SignedRecord } from './registry/messages.ts'
 import { createRpc, type Rpc } from './rpc/index.ts'
 import { checkSchema, createValidationPool, type ValidationPool } from './schema/index.ts'
 import { createDatastore, openStore, type Store } from './store/index.ts'
@@ -236,7 +236,7 @@ async function openAccess(
   return { pairing, grants, permissions, pins, presenter, describe }
 }
 
-function capabilityOf(signed: SignedRecord | undefined, name: string, kind?: CapabilityKind): Capability | undefined {
+function capabilityOf(signed: SignedRecord | undefined, name: string, kind?: string): Capability | undefined {
   return signed?.record.capabilities.find((each) => each.name === name && (kind === undefined || each.kind === kind))
 }
 
