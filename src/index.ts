@@ -10,11 +10,22 @@
  * const answer = await node.call('@clock', 'now')
  */
 export type { AgentInit, AgentPatch, Agents, FunctionCapability, Handler, LocalAgent } from './agents.ts'
-export type { Binding, Caller, Credential, CredentialMethod, TrustLevel } from './auth/index.ts'
+export type {
+  Binding,
+  Caller,
+  CertificatePin,
+  Credential,
+  CredentialMethod,
+  MtlsInit,
+  Session,
+  TrustLevel
+} from './auth/index.ts'
+export type { Compatibility, Missing } from './calls/index.ts'
 export type { Change, FindOptions, FindResults, FindSource, FindSummary, Found } from './discovery/index.ts'
 export type { AgentConnection, AgentState, Driver, DriverContext, InvokeContext } from './drivers/index.ts'
 export { ERROR_CODES, type ErrorBody, type ErrorCode, MeshError, type MeshErrorOptions } from './errors.ts'
 export type { MeshEventName, MeshEvents, MeshListener } from './events.ts'
+export type { Grant, GrantQuestion, Grants, GrantTerms, GrantUse } from './grants/index.ts'
 export type { ApiKeyInfo, ApiKeyInit, ApiKeys, HeldKey } from './keys/index.ts'
 export { createSwarmKey, type LanStatus, type NetworkStatus, type PeerInfo } from './network/index.ts'
 export {
@@ -27,13 +38,16 @@ export {
   type NodeInit,
   type NodeStatus
 } from './node.ts'
+export type { IssuerInit, Login, LoginFlow, LoginInit, LoginStep, Logins, Tokens } from './oauth/index.ts'
+export type { Invite, InviteInit, Pair, Pairing } from './pairing/index.ts'
 export type {
   Answer,
   Approver,
   ApproverAnswer,
   PermissionRequest,
   PermissionStatus,
-  Permissions
+  Permissions,
+  Question
 } from './permissions/index.ts'
 export type {
   Decision,
@@ -55,5 +69,6 @@ export type {
   RecordRef,
   SignedRecord
 } from './registry/messages.ts'
+export type { RequestOptions } from './rpc/index.ts'
 export type { Pin, Pins } from './tools/index.ts'
 export type { EvidenceKind, PeerTrust, Standing, Trust, TrustReport } from './trust/index.ts'

@@ -84,7 +84,7 @@ export interface Pairing {
   /**
    * What proves the shared secret to a peer: `{ method: 'shared-secret', … }`, or undefined when not paired.
    *
-   * @param at the peer's own clock, if it is known, milliseconds since 1970; default this node's
+   * @param options `at`: the peer's own clock, if it is known, milliseconds since 1970; default this node's
    */
   prove(peer: string, options?: { at?: number }): Promise<Readonly<Record<string, unknown>> | undefined>
   /** Statements that this node belongs to an owner, to present to peers: `{ method: 'owner', jws }`. */
