@@ -166,14 +166,14 @@ it('a node gives no grant to itself', async () => {
 it('revocations at once are all on the list, which moves on with each', async () => {
   const owner = await party()
   const made = await Promise.all(Array.from({ length: 10 }, () => owner.grants.issue({ holder: ANN, ...READ })))
-  const lists: string[] = []
-  owner.grants.onRevoke(() => void owner.grants.revocations().then((list) => lists.push(list)))
+  const told: Promise<string>[] = []
+  owner.grants.onRevoke(() => void told.push(owner.grants.revocations()))
   await Promise.all(made.map(({ id }) => owner.grants.revoke(id)))
   const idsOf = (list: string) => JSON.parse(Buffer.from(list.split('.')[1] ?? '', 'base64url').toString())
   const last = idsOf(await owner.grants.revocations())
   expect(last.ids.toSorted()).toEqual(made.map(({ id }) => id).toSorted())
   const bySeq = new Map<number, number>()
-  for (const { seq, ids } of lists.map(idsOf)) {
+  for (const { seq, ids } of (await Promise.all(told)).map(idsOf)) {
     expect(bySeq.get(seq) ?? ids.length).toBe(ids.length)
     bySeq.set(seq, ids.length)
   }
