@@ -71,7 +71,7 @@ export interface Caller {
   readonly owner?: string
 }
 
-/** One connection and what has been proven on it so far. */
+/** A peer that is connected, and what it has proven so far. */
 export interface Session {
   /** Who is at the other end, now: looked up for each request, made anew only when something has changed. */
   readonly caller: Caller
@@ -111,7 +111,7 @@ export type Presented =
 
 export interface Auth {
   /**
-   * The session of a connection: one for as long as it lasts.
+   * The session of a connection: one for all connections to the same peer, until the last of them ends.
    *
    * @throws {MeshError} FORBIDDEN when the peer's key isn't Ed25519 or the connection is not encrypted
    */
@@ -120,7 +120,7 @@ export interface Auth {
    * Checks credentials and adds the good ones to the session; one of the same method and subject replaces the one before,
    * so a renewal doesn't interrupt anything.
    *
-   * @throws {MeshError} BUSY after MAX_REFUSED_CREDENTIALS bad ones on this connection, until a minute has passed
+   * @throws {MeshError} BUSY after MAX_REFUSED_CREDENTIALS bad ones of this peer, until a minute has passed
    */
   present(
     session: Session,

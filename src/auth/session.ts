@@ -4,11 +4,12 @@ import { MAX_CREDENTIALS, MAX_REFUSED_CREDENTIALS, REFUSED_WINDOW_MS } from './c
 import type { Auth, AuthComponents, Caller, Credential, Presented, Session } from './index.ts'
 import { refused } from './refusals.ts'
 
-/** Makes the sessions of connections and keeps their callers true. */
+/** Makes the sessions of peers that are connected and keeps their callers true. */
 export function createAuth(components: AuthComponents): Auth {
   const { verifiers = [], clock = Date.now } = components
   const byConnection = new WeakMap<Connection, PeerSession>()
-  const open = new Set<PeerSession>()
+  /** By PeerId, with their open connections: of two, requests may take the one on which nothing was presented. */
+  const open = new Map<string, { readonly session: PeerSession; readonly connections: Set<Connection> }>()
 
   const check = async (presented: unknown, peer: string, signal: AbortSignal): Promise<Presented> => {
     try {
@@ -27,12 +28,18 @@ export function createAuth(components: AuthComponents): Auth {
     sessionOf(connection) {
       const known = byConnection.get(connection)
       if (known !== undefined) return known
-      const session = new PeerSession(peerOf(connection), components.standingOf, clock)
+      const peer = peerOf(connection)
+      const shared = open.get(peer)
+      const session = shared?.session ?? new PeerSession(peer, components.standingOf, clock)
       byConnection.set(connection, session)
-      if (connection.status === 'open') {
-        open.add(session)
-        connection.addEventListener('close', () => open.delete(session), { once: true })
+      if (connection.status !== 'open') return session
+      const { connections } = shared ?? { connections: new Set<Connection>() }
+      open.set(peer, { session, connections: connections.add(connection) })
+      const close = (): void => {
+        connections.delete(connection)
+        if (connections.size === 0) open.delete(peer)
       }
+      connection.addEventListener('close', close, { once: true })
       return session
     },
     async present(session, presented, { signal }) {
@@ -47,10 +54,10 @@ export function createAuth(components: AuthComponents): Auth {
       return Promise.all(presented.map(checkAndTake))
     },
     revoke(matches) {
-      for (const session of open) session.drop(matches)
+      for (const { session } of open.values()) session.drop(matches)
     },
     refresh(peer) {
-      for (const session of open) if (session.peer === peer) session.change()
+      open.get(peer)?.session.change()
     }
   }
 }

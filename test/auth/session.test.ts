@@ -2,7 +2,7 @@ import type { Connection } from '@libp2p/interface'
 import { describe, expect, it } from 'vitest'
 import { MAX_CREDENTIALS, MAX_REFUSED_CREDENTIALS, REFUSED_WINDOW_MS } from '../../src/auth/constants.ts'
 import { type Credential, createAuth, refused, type Verifier } from '../../src/auth/index.ts'
-import { createIdentity } from '../../src/identity/index.ts'
+import { createIdentity, type Identity } from '../../src/identity/index.ts'
 import type { Standing } from '../../src/trust/index.ts'
 
 /** Accepts what says `subject`, until `expiresAt`. */
@@ -14,20 +14,33 @@ const verifier: Verifier = {
   }
 }
 
+function connectionOf(peerId: Identity['peerId']): Connection {
+  const state = { remotePeer: peerId, encryption: '/noise', status: 'open' }
+  return Object.assign(new EventTarget(), state) as unknown as Connection // what the room looks at
+}
+
+function close(connection: Connection): void {
+  ;(connection as unknown as EventTarget).dispatchEvent(new Event('close'))
+}
+
 function start() {
-  const events = new EventTarget()
   const { peerId, id } = createIdentity()
-  const connection = Object.assign(events, {
-    remotePeer: peerId,
-    encryption: '/noise',
-    status: 'open'
-  }) as unknown as Connection
+  const connection = connectionOf(peerId)
   const state = { now: 1_000, standing: { level: 'unknown' } as Standing }
   const auth = createAuth({ standingOf: () => state.standing, verifiers: [verifier], clock: () => state.now })
   const session = auth.sessionOf(connection)
   const present = (...presented: unknown[]) => auth.present(session, presented, { signal: AbortSignal.timeout(1_000) })
   const scopes = () => session.caller.credentials.flatMap((each) => each.scopes)
-  return { auth, session, present, scopes, state, peer: id, close: () => events.dispatchEvent(new Event('close')) }
+  return {
+    auth,
+    session,
+    present,
+    scopes,
+    state,
+    peer: id,
+    close: () => close(connection),
+    more: () => connectionOf(peerId)
+  }
 }
 
 describe('a session', () => {
@@ -50,6 +63,20 @@ describe('a session', () => {
     expect(first).toMatchObject({ ok: true, credential: { subject: 'a', scopes: ['build'] } })
     expect(session.caller).toMatchObject({ peer, binding: 'noise' })
     expect(session.caller.credentials.map(({ method }) => method)).toEqual(['noise', 'api-key'])
+  })
+
+  it('is the same on all connections of a peer, until the last of them ends', async () => {
+    const { auth, session, present, scopes, close: closeFirst, more } = start()
+    await present({ method: 'api-key', subject: 'a', scopes: ['build'] })
+    const [second, third] = [more(), more()]
+    expect(auth.sessionOf(second)).toBe(session)
+    closeFirst()
+    expect(auth.sessionOf(third)).toBe(session)
+    close(second)
+    auth.revoke(({ subject }) => subject === 'a')
+    expect(scopes()).toEqual([])
+    close(third)
+    expect(auth.sessionOf(more())).not.toBe(session)
   })
 
   it('ends a credential at its expiry, and renews it before without a gap', async () => {

@@ -60,10 +60,10 @@ async function setUp(path?: string, vault?: Vault): Promise<Kit> {
   return kit
 }
 
-/** A session of ALICE's that has presented the key. */
-async function sessionWith({ auth }: Kit, key: string) {
+/** A session that has presented the key. */
+async function sessionWith({ auth }: Kit, key: string, peer = ALICE) {
   // As much of a connection as a session looks at
-  const remotePeer = { type: 'Ed25519', toString: () => ALICE }
+  const remotePeer = { type: 'Ed25519', toString: () => peer }
   const connection = { remotePeer, encryption: '/noise', status: 'open', addEventListener: () => {} }
   const session = auth.sessionOf(connection as unknown as Connection)
   const [result] = await auth.present(session, [{ method: 'api-key', key }], options)
@@ -181,10 +181,10 @@ it('no more than two secrets are accepted for an id', async () => {
 
 it('a session that lives by the secret before goes on until the overlap ends; one by the new secret beyond', async () => {
   const kit = await setUp()
-  const { key, info } = await kit.keys.create({ name: 'ci', scopes: ['build'] })
+  const { key, info } = await kit.keys.create({ name: 'ci', scopes: ['build'], pin: 'off' })
   const before = await sessionWith(kit, key)
   const rotated = await kit.keys.rotate(info.id, { overlapMs: 30 })
-  const after = await sessionWith(kit, rotated.key)
+  const after = await sessionWith(kit, rotated.key, BOB)
   expect(before.scopes()).toEqual(['build'])
   kit.now += 30
   await expect.poll(before.scopes).toEqual([])
