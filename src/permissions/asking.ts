@@ -2,7 +2,14 @@ import { LRUCache } from 'lru-cache'
 import { MeshError } from '../errors.ts'
 import { MAX_EXPECTED, MAX_REASON_LENGTH, MAX_WAIT_MS, PERMISSION } from './constants.ts'
 import type { Grant, PermissionStatus, Permissions, PermissionsInit } from './index.ts'
-import { type PermissionMessage, revocationsAnswer, type StatusAnswer, statusAnswer, wantedBody } from './messages.ts'
+import {
+  type PermissionMessage,
+  requestId,
+  revocationsAnswer,
+  type StatusAnswer,
+  statusAnswer,
+  wantedBody
+} from './messages.ts'
 import { createWait, pendingId, type Wait } from './waiting.ts'
 
 type AskingInit = Pick<PermissionsInit, 'identity' | 'rpc' | 'grants' | 'emit' | 'log' | 'on'> & {
@@ -54,6 +61,9 @@ export class Asking implements Pick<Permissions, 'request' | 'status' | 'present
   }
 
   async status(...[peer, id, given = {}]: Parameters<Permissions['status']>): Promise<PermissionStatus> {
+    if (!requestId.safeParse(id).success) {
+      throw new MeshError('INVALID_ARGUMENT', 'that is no id of a permission request: it has 32 hex digits')
+    }
     const { wait: isWaiting = false, ...options } = given
     const { rpc } = this.#init
     if (!isWaiting) return this.#take(peer, await rpc.request(peer, PERMISSION, { op: 'status', id }, options))

@@ -3,7 +3,7 @@ import { agentName, CAPABILITY_KINDS, capabilityName } from '../registry/message
 import { MAX_REASON_LENGTH, MAX_WAIT_MS } from './constants.ts'
 
 /** 128 random bits. */
-const requestId = z.string().regex(/^[0-9a-f]{32}$/)
+export const requestId = z.string().regex(/^[0-9a-f]{32}$/)
 
 const STATES = ['pending', 'allowed', 'denied', 'expired', 'cancelled'] as const
 const state = z.enum(STATES)

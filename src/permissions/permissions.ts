@@ -288,6 +288,8 @@ class OwnerPermissions implements Permissions {
     const made = this.#init.grants
       .list()
       .find((grant) => isMadeFor(grant, terms, answeredAt) && !this.#book.isGrantTaken(grant.id))
+    if (made === undefined && terms.expiresAt !== undefined && terms.expiresAt <= this.#clock())
+      return this.#book.cancel(id, 'the time that it was allowed for is over')
     await this.#finish(request, made ?? (await this.#init.grants.issue(terms)))
     this.#announce(id)
   }

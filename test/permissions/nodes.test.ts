@@ -166,6 +166,7 @@ describe('a request ahead', () => {
     await owner.trust.set(other.id, { level: 'known' })
     await other.connect(addressOf(owner))
     expect(await failureOf(other.permissions.status(owner.id, id, { wait: true }))).toMatchObject({ code: 'NOT_FOUND' })
+    expect(await failureOf(other.permissions.status(owner.id, '-x'))).toMatchObject({ code: 'INVALID_ARGUMENT' })
   })
 })
 

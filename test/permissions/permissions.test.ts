@@ -322,6 +322,25 @@ it.each([
   expect(again.permissions.pending).toBe(0)
 })
 
+it('a time that was over before there was a grant is told to the asker, who else would wait for ever', async () => {
+  const open = await fileStore()
+  const before = await open()
+  const never = { ...fakeGrants(), issue: () => new Promise<never>(() => {}) }
+  const dying = await openRoom({ store: before, grants: never })
+  const id = await pendingOf(dying.permissions.permit(ASK, questionOf(ALICE, INPUT)))
+  void dying.permissions.allow(id, { remember: 'duration', forMs: 1_000 }).catch(() => {})
+  await expect.poll(() => dying.permissions.get(id)?.state).toBe('allowed')
+  await before.close()
+  const store = await open()
+  onTestFinished(() => store.close())
+  const { ask, grants } = await openRoom({ store, clock: () => Date.now() + 2_000 })
+  expect(await ask(ALICE, { op: 'wait', id })).toMatchObject({
+    state: 'cancelled',
+    reason: expect.stringContaining('time')
+  })
+  expect(grants.issued).toEqual([])
+})
+
 it('ten thousand may be open, and are counted at once', async () => {
   const { permissions } = await openRoom()
   const peers = Array.from({ length: 2_000 }, (_, n) => `peer-${n}`)
