@@ -51,7 +51,9 @@ export function addGroup(program: Command, { name, summary, example, verbs }: Gr
 
 /** Adds a verb to the program, or to a group of it. */
 export function addVerb(parent: Command, verb: Verb, signal: AbortSignal): void {
-  const command = addCommonOptions(parent.command(verb.usage).description(verb.summary))
+  // Of a group that has a list, its bare name asks for that
+  const isDefault = verb.usage.split(' ')[0] === 'list'
+  const command = addCommonOptions(parent.command(verb.usage, { isDefault }).description(verb.summary))
   verb.options?.(command)
   const examples = verb.examples.map((example) => `  ${commandLine(example)}`)
   command.addHelpText('after', ['', examples.length > 1 ? 'Examples:' : 'Example:', ...examples].join('\n'))
