@@ -1,6 +1,6 @@
 import { MeshError } from '../errors.ts'
 import type { Row, SqlValue, Statement, Store } from '../store/index.ts'
-import { MAX_KEPT, MAX_OPEN, MAX_OPEN_PER_PEER, MAX_TIMER_MS } from './constants.ts'
+import { DENIAL_HOLDS_MS, MAX_KEPT, MAX_OPEN, MAX_OPEN_PER_PEER, MAX_TIMER_MS } from './constants.ts'
 import { newId } from './granting.ts'
 import type { Answer, PermissionRequest } from './index.ts'
 import { type Answered, INSERT, insertParams, type NewRequest, readRow } from './rows.ts'
@@ -83,7 +83,7 @@ export class Book {
   /**
    * Writes a question down, or counts it once more when it is open already; on disk when it resolves.
    *
-   * @throws {MeshError} BUSY, IO
+   * @throws {MeshError} FORBIDDEN when the owner has denied it just now, BUSY, IO
    */
   async ask(asked: NewRequest): Promise<{ readonly open: Open; readonly isNew: boolean }> {
     const now = this.#clock()
@@ -97,6 +97,7 @@ export class Book {
       await this.#expire(known)
       return this.ask(asked)
     }
+    this.#checkDenied(asked.subject, now)
     this.#checkRoom(asked.peer)
     const id = newId()
     const saved = this.#store.write([{ sql: INSERT, params: insertParams(asked, id, now) }])
@@ -110,6 +111,16 @@ export class Book {
     }
     this.#ringAt(entry.deadline)
     return { open: entry, isNew: true }
+  }
+
+  /** @throws {MeshError} FORBIDDEN when the owner has denied the same just now */
+  #checkDenied(subject: string, now: number): void {
+    const sql = `SELECT answered_at, reason FROM permission_request
+                 WHERE answered_at > ? AND subject = ? AND state = 'denied' AND answered_by = 'owner'`
+    const denial = this.#store.get(sql, [now - DENIAL_HOLDS_MS, subject])
+    if (denial === undefined) return
+    const until = new Date(Number(denial.answered_at) + DENIAL_HOLDS_MS).toISOString()
+    throw new MeshError('FORBIDDEN', String(denial.reason), { hint: `it can be asked again from ${until} on` })
   }
 
   /** Ends an open request whose deadline is not over. @returns false when it isn't open any more */

@@ -22,6 +22,8 @@ export const MAX_ALLOWED_DEFINITIONS = 1_000
 
 /** How long the owner has when no rule says so, as in policy. */
 export const DEFAULT_TTL_MS = 600_000
+/** How long the owner's no is not asked again. */
+export const DENIAL_HOLDS_MS = 600_000
 /** How long a call that was allowed once may take to come. */
 export const ONCE_MS = 86_400_000
 /** Of a right for a time. */

@@ -2,6 +2,7 @@ import { join } from 'node:path'
 import { expect, it, onTestFinished, vi } from 'vitest'
 import { MeshError } from '../../src/errors.ts'
 import {
+  DENIAL_HOLDS_MS,
   MAX_OPEN_PER_PEER,
   MAX_SHOWN_INPUT_BYTES,
   permissionsMigrations,
@@ -371,4 +372,22 @@ it('a watch tells what is pending, then each request as it is asked and answered
   const end = watch.next()
   stop.abort()
   expect((await end).done).toBe(true)
+})
+
+it('what the owner has just denied is not asked again, until ten minutes have passed', async () => {
+  let now = Date.now()
+  const { permissions } = await openRoom({ clock: () => now })
+  const ask = (input: unknown) => permissions.permit(ASK, questionOf(ALICE, input))
+  const id = await pendingOf(ask(INPUT))
+  await permissions.deny(id, { reason: 'not on weekends' })
+  const until = new Date(now + DENIAL_HOLDS_MS).toISOString()
+  expect(await failureOf(ask(INPUT))).toMatchObject({
+    code: 'FORBIDDEN',
+    message: 'not on weekends',
+    hint: `it can be asked again from ${until} on`
+  })
+  expect(permissions.pending).toBe(0)
+  await pendingOf(ask({ path: 'b.txt' }))
+  now += DENIAL_HOLDS_MS
+  expect(await pendingOf(ask(INPUT))).not.toBe(id)
 })

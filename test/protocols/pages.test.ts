@@ -179,6 +179,10 @@ const STATEMENTS: ReadonlyArray<{ page: string; says: string }> = [
     says: `| ${permissions.MAX_OPEN_PER_PEER} of one caller, ${count(permissions.MAX_OPEN)} in all;`
   },
   { page: 'permission/1.0.0/README.md', says: `by default ${permissions.DEFAULT_TTL_MS / MINUTE} minutes` },
+  {
+    page: 'permission/1.0.0/README.md',
+    says: `\`FORBIDDEN\` for ${permissions.DENIAL_HOLDS_MS / MINUTE} minutes`
+  },
   { page: 'permission/1.0.0/README.md', says: `or ${permissions.ONCE_MS / MINUTE / 60} h |` },
   { page: 'permission/1.0.0/README.md', says: `(1 to ${count(permissions.MAX_WAIT_MS)}, default` },
   { page: 'permission/1.0.0/README.md', says: `at most ${permissions.MAX_WAITS_PER_PEER} waits` },
