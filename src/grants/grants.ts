@@ -23,7 +23,7 @@ import type { Grant, GrantQuestion, Grants, GrantsInit, GrantTerms, GrantUse } f
 import { Revocations } from './revocations.ts'
 import { deleteHeld, deleteIssued, insertHeld, insertIssued, readHeld, readIssued, revokeIssued } from './rows.ts'
 import { SessionGrants } from './sessions.ts'
-import { checkedTerms, checkHolder, full, noGrant, withoutUndefined } from './terms.ts'
+import { blocked, checkedTerms, checkHolder, full, noGrant, withoutUndefined } from './terms.ts'
 
 export { grantsMigrations } from './rows.ts'
 
@@ -87,6 +87,7 @@ class StoredGrants implements Grants {
     const now = this.#clock()
     const terms = checkedTerms(rest, now)
     checkHolder(holder, this.#identity.id)
+    if (this.#isBlocked(holder)) throw blocked(holder)
     const owner = this.#identity.id
     const link = { ...terms, id: newId(), issuer: owner, holder, owner, issuedAt: now }
     if (session !== undefined) return this.#issueForSession(session, { ...link, depth: 0, text: '', hash: '' })
@@ -103,6 +104,7 @@ class StoredGrants implements Grants {
     const state = stateOf(parent, now, this.#isRevoked)
     if (state !== 'valid') throw new MeshError('INVALID_ARGUMENT', `the grant ${id} is ${state}`)
     checkHolder(holder, this.#identity.id)
+    if (this.#isBlocked(holder)) throw blocked(holder)
     const { act, res, expiresAt, uses, input, digest, owner, depth, hash } = parent.leaf
     if (depth === 0 || parent.chain.length >= MAX_CHAIN) {
       throw new MeshError('INVALID_ARGUMENT', `the grant ${id} may not be passed on`, {
@@ -268,6 +270,8 @@ class StoredGrants implements Grants {
     this.#issued.set(id, entry)
     this.#index(entry)
     this.#emit('grant:issued', { id, holder, res })
+    // Blocked while it was being written: too late for whoever has revoked all that there was
+    if (this.#isBlocked(holder)) await this.#inTurn(() => this.#revokeAll([entry]))
     return this.#grantOf(entry)
   }
 

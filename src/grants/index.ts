@@ -130,7 +130,7 @@ export interface GrantsInit {
   readonly identity: Identity
   readonly store: Store
   readonly emit: Emit
-  /** Whose links no chain may have, as long as it says so: neither what they passed on nor what came from it. Default nobody. */
+  /** Who is given nothing, and whose links no chain may have, for as long as it says so. Default nobody. */
   readonly isBlocked?: (peer: string) => boolean
   /** Milliseconds since 1970; default `Date.now`. */
   readonly clock?: () => number

@@ -27,6 +27,12 @@ export function checkHolder(holder: string, self: string): void {
   }
 }
 
+export function blocked(holder: string): MeshError {
+  return new MeshError('INVALID_ARGUMENT', `${holder} is blocked`, {
+    hint: `let it in first: pryx-mesh trust set ${holder} unknown`
+  })
+}
+
 export function full(what: string): MeshError {
   return new MeshError('BUSY', `there are ${what} already`, { hint: 'pryx-mesh grants revoke ID ends one' })
 }

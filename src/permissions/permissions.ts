@@ -233,6 +233,7 @@ class OwnerPermissions implements Permissions {
       grant = await this.#init.grants.issue({ ...termsOf(request, answer, this.#clock()), ...(session && { session }) })
     } catch (err) {
       await this.#book.reopen(id).catch(() => {}) // the failure to report is the first one
+      if (this.#init.trust.of(request.peer).level === 'blocked') await this.dropPeer(request.peer)
       throw err
     }
     await this.#finish(request, grant)

@@ -65,6 +65,17 @@ it('a chain through a blocked peer is refused for as long as that peer is blocke
   expect(owner.grants.find(question(last.id, { session }))?.grant.id).toBe(id)
 })
 
+it('a blocked peer is given nothing, not even what was being written when it was blocked', async () => {
+  const { owner, holder, guest, root } = await threeParties()
+  const writing = owner.grants.issue({ holder: guest.id, ...READ })
+  owner.blocked.add(guest.id)
+  expect(await writing).toMatchObject({ state: 'revoked' })
+  holder.blocked.add(guest.id)
+  const refused = { code: 'INVALID_ARGUMENT', message: expect.stringContaining('blocked') }
+  expect(await failureOf(owner.grants.issue({ holder: guest.id, ...READ }))).toMatchObject(refused)
+  expect(await failureOf(holder.grants.delegate(root.id, guest.id, {}))).toMatchObject(refused)
+})
+
 it('a grant is kept over a restart of its holder', async () => {
   const { guest, owner, sub } = await threeParties()
   expect((await guest.reopen()).toPresent(owner.id)).toMatchObject([{ id: sub.id, chain: sub.chain, state: 'valid' }])
