@@ -36,7 +36,7 @@ import { createRpc, type Rpc } from './rpc/index.ts'
 import { checkSchema, createValidationPool, type ValidationPool } from './schema/index.ts'
 import { createDatastore, openStore, type Store } from './store/index.ts'
 import { createPins, diffDefinitions, type Pins, pinsMigrations } from './tools/index.ts'
-import { trustMigrations } from './trust/index.ts'
+import { type Trust, trustMigrations } from './trust/index.ts'
 import { VERSION } from './version.ts'
 
 /** Every room of the house, in the order in which they build on each other. */
@@ -146,8 +146,7 @@ async function openMesh(
     { store, identity, checkSchema, emit },
     { auth: acceptedMethods(tokens), protocols: spokenVersions() }
   )
-  const isBlocked = (peer: string): boolean => trust.of(peer).level === 'blocked'
-  const network = createNetwork({ identity, emit, store, datastore, isBlocked }, init)
+  const network = createNetwork({ identity, emit, store, datastore, isBlocked: isBlockedBy(trust) }, init)
   const breaches = countBreaches(log)
   const rpc = createRpc({
     network,
@@ -190,8 +189,7 @@ async function openAccess(
     (opened) => opened.stop()
   )
   verifiers.push(pairing.verifier, pairing.ownerVerifier)
-  const isBlocked = (peer: string): boolean => trust.of(peer).level === 'blocked'
-  const grants = await createGrants({ identity, store, emit, isBlocked })
+  const grants = await createGrants({ identity, store, emit, isBlocked: isBlockedBy(trust) })
   const permissions = resources.adopt(
     await createPermissions({
       identity,
@@ -234,6 +232,10 @@ async function openAccess(
   })
   resources.defer(() => presenter.stop())
   return { pairing, grants, permissions, pins, presenter, describe }
+}
+
+function isBlockedBy(trust: Trust): (peer: string) => boolean {
+  return (peer) => trust.of(peer).level === 'blocked'
 }
 
 function capabilityOf(signed: SignedRecord | undefined, name: string, kind?: string): Capability | undefined {

@@ -109,8 +109,12 @@ export interface Grants {
    * @throws {MeshError} UNAUTHENTICATED with the reason as data, BUSY
    */
   present(session: Session, chain: readonly string[]): Promise<Grant>
-  /** Held grants to present to this peer: passed on by others. */
+  /** Held grants to present to this peer: passed on by others. Asked before each call, so it costs nothing when there are none. */
   toPresent(owner: string): readonly Grant[]
+  /** Whether a held grant was issued by this peer, or is about its resources: its revocations matter here. */
+  dependsOn(peer: string): boolean
+  /** Whether this node has passed on a grant over this peer's resources, and revoked it. */
+  hasRevokedOver(owner: string): boolean
   /** By role, newest first. */
   list(): readonly Grant[]
   get(id: string): Grant | undefined
