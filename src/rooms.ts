@@ -203,6 +203,7 @@ async function openAccess(
       on: events.on,
       diff: diffDefinitions,
       capabilityOf: (agent, capability, kind) => capabilityOf(registry.record(agent), capability, kind),
+      tagsOf: (agent) => registry.record(agent)?.record.tags ?? [],
       ...(approver === undefined ? {} : { approver }),
       ...(approverCommand === undefined ? {} : { approverCommand })
     }),

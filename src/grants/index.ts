@@ -90,7 +90,7 @@ export interface Grants {
   /**
    * Makes a grant for this node's resources; on disk when it resolves.
    *
-   * @param terms `session` binds it to that connection: it is kept in memory only, and `depth` is 0
+   * @param terms `session` binds it to the connections of that peer: it is kept in memory only, until the last of them ends, and `depth` is 0
    * @throws {MeshError} INVALID_ARGUMENT, BUSY at MAX_GRANTS, MAX_GRANTS_PER_HOLDER or MAX_SESSION_GRANTS, IO
    */
   issue(terms: GrantTerms & { holder: string; session?: Session }): Promise<Grant>

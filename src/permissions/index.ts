@@ -154,6 +154,8 @@ export interface PermissionsInit {
   readonly diff?: (before: unknown, after: unknown) => readonly string[]
   /** Finds a local capability for a request ahead; undefined when there is none. */
   readonly capabilityOf: (agent: string, capability: string, kind?: string) => Capability | undefined
+  /** Of a local agent itself: rules about tags look at these beside those of the capability. */
+  readonly tagsOf: (agent: string) => readonly string[]
   readonly approver?: Approver
   /** A command with its arguments that decides like `approver`: JSON on stdin, an answer as JSON on stdout. */
   readonly approverCommand?: readonly string[]

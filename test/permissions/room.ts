@@ -155,6 +155,7 @@ export async function openRoom(init: RoomInit = {}): Promise<Room> {
     rpc: rpc as unknown as PermissionsInit['rpc'], // what the room doesn't use is missing
     capabilityOf: (agent, name, kind = 'tool') =>
       agent === 'fs' && name === WRITE.name && kind === WRITE.kind ? WRITE : undefined,
+    tagsOf: () => [],
     emit,
     on,
     ...init,
