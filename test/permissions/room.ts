@@ -110,6 +110,8 @@ export function fakeGrants(clock: () => number = Date.now): FakeGrants {
     list: () => issued,
     get: (id: string) => issued.find((each) => each.id === id),
     toPresent: () => [],
+    dependsOn: () => false,
+    hasRevokedOver: () => false,
     onRevoke: () => () => {}
   }
   return fake as unknown as FakeGrants // what the room doesn't use is missing
