@@ -157,7 +157,7 @@ async function openMesh(
     },
     onDefect: (err, protocol) => log(`${protocol}: ${err instanceof Error ? (err.stack ?? err.message) : String(err)}`)
   })
-  const discovery = createDiscovery({ identity, registry, network, rpc, policy, emit, on })
+  const discovery = createDiscovery({ identity, registry, network, rpc, policy, isKnown: isKnownBy(trust), emit, on })
   const host = createHost({
     registry,
     drivers: [functionDriver, moduleDriver, mcpStdioDriver, mcpHttpDriver, ...(init.drivers ?? [])],
@@ -237,6 +237,10 @@ async function openAccess(
 
 function isBlockedBy(trust: Trust): (peer: string) => boolean {
   return (peer) => trust.of(peer).level === 'blocked'
+}
+
+function isKnownBy(trust: Trust): (peer: string) => boolean {
+  return (peer) => !['blocked', 'unknown'].includes(trust.of(peer).level)
 }
 
 function capabilityOf(signed: SignedRecord | undefined, name: string, kind?: string): Capability | undefined {

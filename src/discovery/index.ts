@@ -96,6 +96,8 @@ export interface DiscoveryComponents {
   readonly rpc: Rpc
   /** Decides `record.read` on `agent:<name>` for each caller; without it the audience alone decides. */
   readonly policy?: Policy
+  /** Whether a peer may see more than what is announced: it is told when that changes. Default: none may. */
+  readonly isKnown?: (peer: string) => boolean
   readonly emit: Emit
   /** Tells of `peer:join` and `peer:leave`. @returns how to stop listening */
   readonly on: <K extends MeshEventName>(event: K, listener: (detail: MeshEvents[K]) => void) => () => void

@@ -78,7 +78,8 @@ const recordsEndpoint = createRecordsEndpoint({
     named: () => undefined,
     onChange: () => () => {}
   },
-  hints: () => []
+  hints: () => [],
+  onChanged: () => {}
 })
 
 function askForRecords(body: unknown): unknown {
