@@ -70,13 +70,16 @@ export {
   type NodeInit,
   type NodeStatus
 } from './node.ts'
+export type { IssuerInit, Login, LoginFlow, LoginInit, LoginStep, Logins, Tokens } from './oauth/index.ts'
+export type { Invite, InviteInit, Pair, Pairing } from './pairing/index.ts'
 export type {
   Answer,
   Approver,
   ApproverAnswer,
   PermissionRequest,
   PermissionStatus,
-  Permissions
+  Permissions,
+  Question
 } from './permissions/index.ts'
 export type {
   Decision,

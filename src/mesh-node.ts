@@ -18,7 +18,7 @@ import type {
 } from './node.ts'
 import { onceAllowed, streamOnceAllowed } from './permissions/index.ts'
 import type { Query, SignedRecord } from './registry/messages.ts'
-import type { Rooms } from './rooms.ts'
+import type { Rooms } from './rooms/index.ts'
 import { VERSION } from './version.ts'
 
 /** An issuer that takes longer is as good as down. */

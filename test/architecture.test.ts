@@ -5,7 +5,18 @@ import { expect, it } from 'vitest'
 const FOUNDATION = ['errors', 'events', 'wire', 'store', 'schema', 'vault', 'policy', 'identity', 'auth', 'registry']
 const TRANSPORT = [...FOUNDATION, 'rpc', 'network']
 const SECURITY = ['trust', 'keys', 'oauth', 'pairing', 'grants', 'permissions']
-const ROOMS = [...TRANSPORT, ...SECURITY, 'messaging', 'discovery', 'drivers', 'tools', 'health', 'blobs', 'calls', 'edges']
+const ROOMS = [
+  ...TRANSPORT,
+  ...SECURITY,
+  'messaging',
+  'discovery',
+  'drivers',
+  'tools',
+  'health',
+  'blobs',
+  'calls',
+  'edges'
+]
 const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
   errors: [],
   version: [],
@@ -37,9 +48,7 @@ const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
   edges: TRANSPORT,
   config: [...ROOMS, 'home'],
   agents: ROOMS,
-  guards: [...ROOMS, 'home'],
-  post: [...ROOMS, 'home'],
-  rooms: [...ROOMS, 'home', 'agents', 'guards', 'post', 'version'],
+  rooms: [...ROOMS, 'home', 'agents', 'version'],
   'mesh-node': [...ROOMS, 'agents', 'rooms', 'version'],
   node: [...ROOMS, 'home', 'config', 'mesh-node', 'rooms'],
   index: [...ROOMS, 'config', 'agents', 'node'],

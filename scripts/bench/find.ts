@@ -7,8 +7,7 @@ import { mkdirSync } from 'node:fs'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import type { Found } from './finder.ts'
-import { median, percentile } from './measure.ts'
-import type { BenchContext, BenchOutcome, Result } from './result.ts'
+import { type BenchContext, type BenchOutcome, timesOf } from './result.ts'
 
 const STARTS = 10
 const FIND_MS = 20_000
@@ -29,16 +28,18 @@ export async function benchFind(context: BenchContext): Promise<BenchOutcome> {
     const cached = finds.flatMap((find) => find.cachedMs)
     const ended = finds.flatMap((find) => find.cachedEndMs)
     const results = [
-      resultOf(
+      timesOf(
+        'find',
         'lan',
         finds.map(({ ms }) => ms)
       ),
-      resultOf(
+      timesOf(
+        'find',
         'lan, without loading the program',
         finds.map(({ sinceStartMs }) => sinceStartMs)
       ),
-      resultOf('cached', cached),
-      resultOf('cached, to the end', ended)
+      timesOf('find', 'cached', cached),
+      timesOf('find', 'cached, to the end', ended)
     ]
     return { results, skipped: [] }
   } finally {
@@ -86,18 +87,4 @@ async function end(child: ChildProcess): Promise<void> {
   child.disconnect()
   await once(child, 'exit')
   clearTimeout(late)
-}
-
-function resultOf(what: string, times: readonly number[]): Result {
-  return {
-    bench: 'find',
-    system: 'pryx-mesh',
-    inFlight: 1,
-    bytes: 0,
-    perSecond: 1000 / median(times),
-    p50Ms: median(times),
-    p95Ms: percentile(times, 0.95),
-    p99Ms: percentile(times, 0.99),
-    what
-  }
 }

@@ -1,5 +1,6 @@
 /** What the benches hand over to the report. */
 
+import { median, percentile } from './measure.ts'
 import type { SystemName } from './system.ts'
 import { Skip } from './system.ts'
 
@@ -53,6 +54,21 @@ export interface BenchContext {
   readonly folder: string
   /** Says on stderr how far it is. */
   progress(text: string): void
+}
+
+/** What this project took for something that was done one at a time. @param times milliseconds of each */
+export function timesOf(bench: BenchName, what: string, times: readonly number[]): Result {
+  return {
+    bench,
+    system: 'pryx-mesh',
+    inFlight: 1,
+    bytes: 0,
+    perSecond: 1000 / median(times),
+    p50Ms: median(times),
+    p95Ms: percentile(times, 0.95),
+    p99Ms: percentile(times, 0.99),
+    what
+  }
 }
 
 /** Why something wasn't measured: {@link Skip} where it can't be, a failure otherwise. */

@@ -9,8 +9,7 @@ import type * as policy from '../../src/policy/index.ts'
 import type * as store from '../../src/store/index.ts'
 import { built, builtPath } from './built.ts'
 import { leash } from './children.ts'
-import { median, percentile } from './measure.ts'
-import type { BenchContext, BenchOutcome, Result } from './result.ts'
+import { type BenchContext, type BenchOutcome, timesOf } from './result.ts'
 import { ready } from './start.ts'
 
 const PENDING = 10_000
@@ -32,7 +31,16 @@ export async function benchStatus(context: BenchContext): Promise<BenchOutcome> 
   try {
     await ready(node.stdout)
     context.progress('status: asked over the control socket')
-    return { results: [resultOf(await askFor(home, context.seconds * context.reps * 1000))], skipped: [] }
+    return {
+      results: [
+        timesOf(
+          'status',
+          '10,000 approvals pending, 100,000 rows of audit',
+          await askFor(home, context.seconds * context.reps * 1000)
+        )
+      ],
+      skipped: []
+    }
   } finally {
     await node.stop()
   }
@@ -93,18 +101,4 @@ async function askFor(home: string, ms: number): Promise<number[]> {
   const times: number[] = []
   for (const end = performance.now() + ms; performance.now() < end; ) times.push(await askOnce())
   return times
-}
-
-function resultOf(times: readonly number[]): Result {
-  return {
-    bench: 'status',
-    system: 'pryx-mesh',
-    inFlight: 1,
-    bytes: 0,
-    perSecond: 1000 / median(times),
-    p50Ms: median(times),
-    p95Ms: percentile(times, 0.95),
-    p99Ms: percentile(times, 0.99),
-    what: '10,000 approvals pending, 100,000 rows of audit'
-  }
 }

@@ -92,8 +92,10 @@ export function createPresenter(components: PresenterComponents): Presenter {
 
   return {
     async greet(peer) {
-      if (holders(peer).length > 0) await (presented.get(peer) ?? start(peer))
-      else await hello(peer).catch(() => {}) // not a node of the mesh, or gone again: then it has no name
+      if (holders(peer).length > 0) return presented.get(peer) ?? start(peer)
+      // Until something for it comes, which changed() tells, no call looks for that again
+      done.add(peer)
+      await hello(peer).catch(() => {}) // not a node of the mesh, or gone again: then it has no name
     },
     ready(peer) {
       if (done.has(peer) || holders(peer).length === 0) return undefined

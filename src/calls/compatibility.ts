@@ -96,7 +96,7 @@ async function ask(
   const { capability, kind } = invocation
   const signed = await discovery.resolve(id, { signal }).catch(ifCode(['NOT_FOUND'], () => undefined))
   // As before a call: what is missing is what is still missing then
-  await Promise.allSettled([presenter.ready(peer), permissions.present(peer, { signal })])
+  await Promise.allSettled([presenter.ready(peer), permissions.present(peer)])
   const wanted = { agent, capability, ...(kind === undefined ? {} : { kind }) }
   const answer = await checkPermission(peer, wanted, { signal }).catch(ifCode(ANSWERS, (err) => err))
   return { agent: id, invocation, record: signed?.record, answer }

@@ -49,7 +49,7 @@ export function createRemote(components: CallsComponents, init: CallsInit): Remo
   /** Whatever there is to show the peer before it is asked for something; undefined when it has been shown. */
   const prepare = (peer: string): Promise<unknown> | undefined => {
     const credentials = presenter.ready(peer)
-    const grants = permissions.present(peer, { signal: AbortSignal.timeout(CALL.timeoutMs) })
+    const grants = permissions.present(peer)
     return credentials === undefined && grants === undefined ? undefined : Promise.allSettled([credentials, grants])
   }
 

@@ -96,6 +96,9 @@ export const REPEAT_MS = 8000
 /** How long a verified record of a peer that isn't connected is given away without asking again (SCALE §7). */
 export const TRUSTED_MS = 30 * 60_000
 
+/** A peer that says it has other records than before is asked for all of them after this: so at most twice a second, whatever it says. */
+export const RESYNC_MS = 500
+
 /** How long a peer that didn't answer isn't asked again: doubled each time, up to SCALE §7's negative cache. */
 export const RETRY_MS = 2000
 export const MAX_SILENT_MS = 30_000

@@ -24,7 +24,7 @@ import { hintMatches } from './match.ts'
 import type { Hint } from './messages.ts'
 import { createPeers, type Peers } from './peers.ts'
 import { createPuller, type Puller } from './pull.ts'
-import { createRecordsEndpoint } from './records.ts'
+import { createRecordsEndpoint, recordsProtocol } from './records.ts'
 import { createRefusals, type Refusal, type Refusals } from './refusals.ts'
 import { createRendezvous, type Rendezvous } from './rendezvous.ts'
 import { createTopics, type Topics } from './topics.ts'
@@ -80,14 +80,26 @@ export class MeshDiscovery implements Discovery {
     const { network, policy, registry, rpc } = this.#components
     this.#startedAt = this.#now()
     await rpc.handle(
-      createRecordsEndpoint({ local: this.#local, hints: () => this.#tellable(), ...(policy && { policy }) })
+      createRecordsEndpoint({
+        local: this.#local,
+        hints: () => this.#tellable(),
+        onChanged: (giver) => this.#peers.outdated(giver),
+        ...(policy && { policy })
+      })
     )
     this.#topics.start()
     this.#listen('peer:join', ({ peer }) => this.#joined(peer))
     this.#listen('peer:leave', ({ peer }) => this.#peers.left(peer))
     this.#listen('trust:changed', ({ peer, to }) => {
       if (to === 'blocked') this.#forgetPeer(peer)
+      else if (to !== 'unknown') this.#tellChanged([peer])
     })
+    this.#undo.push(
+      this.#local.onChange(({ before, after }) => {
+        const isPrivate = [before, after].some((signed) => signed !== undefined && signed.record.audience !== 'public')
+        if (isPrivate) this.#tellChanged(this.#peers.connected())
+      })
+    )
     for (const { peer } of network.peers()) this.#joined(peer)
     const timer = setInterval(() => this.#upkeep(), UPKEEP_MS)
     this.#undo.push(() => clearInterval(timer))
@@ -238,6 +250,16 @@ export class MeshDiscovery implements Discovery {
   }
 
   /** Hints for a node that joins: own ones, then those of records this node has seen, then what it was told. */
+  /** Tells connected peers that there are other records for them; those that miss it learn when they ask again by themselves. */
+  #tellChanged(peers: readonly string[]): void {
+    const { isKnown = () => false, rpc } = this.#components
+    const options = { signal: this.#stopping.signal }
+    for (const peer of peers) {
+      if (!this.#peers.isConnected(peer) || !isKnown(peer)) continue
+      void rpc.request(peer, recordsProtocol, { op: 'changed' }, options).catch(() => {})
+    }
+  }
+
   *#tellable(): Iterable<Hint> {
     const told = new Set<string>()
     const own = hintAddresses(this.#components.network.status().addresses)
@@ -269,13 +291,13 @@ export class MeshDiscovery implements Discovery {
     this.#republishSoon(REPUBLISH_ATTEMPTS)
   }
 
-  /** What was said to nobody is said again once the peer has joined the topics, which takes it a moment. */
   /** What a blocked peer says of itself isn't shown any more. */
   #forgetPeer(peer: string): void {
     for (const { record } of this.#cache.ofPeer(peer)) this.#cache.forget(record.id)
     this.#hints.forget(peer)
   }
 
+  /** What was said to nobody is said again once the peer has joined the topics, which takes it a moment. */
   #republishSoon(attempts: number): void {
     clearTimeout(this.#republish)
     if (attempts === 0 || this.#stopping.signal.aborted) return

@@ -97,6 +97,8 @@ export interface DiscoveryComponents {
   readonly rpc: Rpc
   /** Decides `record.read` on `agent:<name>` for each caller; without it the audience alone decides. */
   readonly policy?: Policy
+  /** Whether a peer may see more than what is announced: it is told when that changes. Default: none may. */
+  readonly isKnown?: (peer: string) => boolean
   readonly emit: Emit
   /** How an agent is, by its id, for the order of results; default nobody knows. */
   readonly healthOf?: (agentId: string) => HealthState

@@ -22,7 +22,8 @@ export const recordsRequest = z.discriminatedUnion('op', [
     op: z.literal('hints'),
     /** Hints in the answer; default and most 1,000. */
     limit: z.int().min(1).max(MAX_SNAPSHOT_HINTS).optional()
-  })
+  }),
+  z.object({ op: z.literal('changed') })
 ])
 
 /** The answer to `query`. */

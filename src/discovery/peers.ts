@@ -11,6 +11,7 @@ import {
   MAX_FETCHES,
   MAX_SILENT_MS,
   MAX_SILENT_PEERS,
+  RESYNC_MS,
   RETRY_MS,
   SYNC_LANES,
   SYNC_TIMEOUT_MS,
@@ -20,6 +21,7 @@ import type { Hints } from './hints.ts'
 import type { FindSource } from './index.ts'
 import { createLane } from './lane.ts'
 import type { Hint } from './messages.ts'
+import { newPeerState, type PeerState } from './peer-state.ts'
 import type { Puller } from './pull.ts'
 import { createSnapshots, type Snapshots } from './snapshots.ts'
 
@@ -55,6 +57,8 @@ export interface Peers {
   follow(): () => void
   joined(peer: string): void
   left(peer: string): void
+  /** What is here of its records is not all any more, as it says itself. */
+  outdated(peer: string): void
   /** Takes over again what isn't fresh any more. */
   upkeep(): void
   /** @returns how to stop listening */
@@ -73,25 +77,6 @@ export interface PeersComponents {
   readonly now: () => number
   /** Called with each hint that a snapshot brought and that was news. */
   readonly onHint: (hint: Hint, giver: string) => void
-}
-
-interface PeerState {
-  freshAt: number
-  /** How long what it gave then counts as all it has. */
-  freshMs: number
-  /** A synchronisation is to come. */
-  isWaiting: boolean
-  /** Synchronisations that failed since one didn't. */
-  failures: number
-  triedAt: number
-  /** It has been welcomed, whatever came of it. */
-  isWelcomed: boolean
-  /** When there was a step to that, on the monotonic clock. */
-  metAt: number
-  /** Until when it counts as not speaking the records protocol: it may have been starting. */
-  muteUntil: number
-  /** Ends the watch at this peer. */
-  following: AbortController | undefined
 }
 
 export function createPeers(components: PeersComponents): Peers {
@@ -187,21 +172,20 @@ class ConnectedPeers implements Peers {
 
   joined(peer: string): void {
     if (this.#states.has(peer)) return
-    this.#states.set(peer, {
-      freshAt: -Infinity,
-      freshMs: 0,
-      isWaiting: false,
-      failures: 0,
-      triedAt: this.#components.now(),
-      isWelcomed: false,
-      metAt: performance.now(),
-      muteUntil: -Infinity,
-      following: undefined
-    })
+    this.#states.set(peer, newPeerState(this.#components.now()))
     this.#silent.delete(peer)
     for (const listener of this.#listeners) listener(peer)
     this.#welcomeIn(Math.random() * JOIN_JITTER_MS, peer)
     this.#snapshots.start(() => this.#askAgain())
+  }
+
+  outdated(peer: string): void {
+    const state = this.#states.get(peer)
+    if (state === undefined) return
+    state.changes++
+    if (state.freshAt === -Infinity) return
+    state.freshAt = -Infinity
+    this.#welcomeIn(RESYNC_MS, peer)
   }
 
   left(peer: string): void {
@@ -288,6 +272,7 @@ class ConnectedPeers implements Peers {
     if (state === undefined) return
     state.isWaiting = false
     state.triedAt = now()
+    const { changes } = state
     const before = cache.ofPeer(peer)
     const given = new Set<string>()
     try {
@@ -305,7 +290,8 @@ class ConnectedPeers implements Peers {
       if (!given.has(id) && cache.get(id) === signed) cache.forget(id)
     }
     const isFirst = state.freshMs === 0
-    state.freshAt = now()
+    // What changed while it was being asked may have been missed
+    if (state.changes === changes) state.freshAt = now()
     state.freshMs = isFirst ? FIRST_FRESH_MS : FRESH_MS
     if (isFirst) this.#welcomeIn(FIRST_FRESH_MS * (0.25 + Math.random() / 2), peer)
   }

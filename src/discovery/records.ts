@@ -29,6 +29,8 @@ export interface RecordsComponents {
   readonly policy?: Policy
   /** What this node may tell others of third parties. */
   readonly hints: () => Iterable<Hint>
+  /** A peer has other records for this node than before, of which no topic tells. */
+  readonly onChanged: (peer: string) => void
 }
 
 /** Gives away this node's own records, to whom each may be shown, and hints of others'. */
@@ -47,6 +49,9 @@ export function createRecordsEndpoint(components: RecordsComponents): Endpoint {
           return answerWatch(components, { caller, query: request.query, signal })
         case 'hints':
           return answerHints(components, request.limit ?? MAX_SNAPSHOT_HINTS)
+        case 'changed':
+          components.onChanged(caller.peer)
+          return {}
       }
     }
   }

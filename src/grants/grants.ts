@@ -11,7 +11,6 @@ import {
   MAX_GRANT_BYTES,
   MAX_GRANTS,
   MAX_GRANTS_PER_HOLDER,
-  MAX_HELD,
   MAX_PASSED_ON,
   MAX_PRESENTED,
   MAX_REVOKED_IDS,
@@ -19,9 +18,10 @@ import {
 } from './constants.ts'
 import { Counters, newCounter } from './counters.ts'
 import { type Entry, endedLongAgo, entryOf, fits, grantOf, isBetter, stateOf } from './entries.ts'
+import { HeldGrants } from './held.ts'
 import type { Grant, GrantQuestion, Grants, GrantsInit, GrantTerms, GrantUse } from './index.ts'
 import { Revocations } from './revocations.ts'
-import { deleteHeld, deleteIssued, insertHeld, insertIssued, readHeld, readIssued, revokeIssued } from './rows.ts'
+import { deleteIssued, insertIssued, readIssued, revokeIssued } from './rows.ts'
 import { SessionGrants } from './sessions.ts'
 import { blocked, checkedTerms, checkFirstHolder, checkHolder, full, noGrant, withoutUndefined } from './terms.ts'
 
@@ -48,7 +48,7 @@ class StoredGrants implements Grants {
   readonly #issued: Map<string, Entry>
   /** Of this node's resources. */
   readonly #byHolder = new Map<string, Set<Entry>>()
-  readonly #held: Map<string, Entry>
+  readonly #held: HeldGrants
   readonly #sessions = new SessionGrants()
   readonly #listeners = new Set<(grant: Grant) => void>()
   /** Grants that are being written just now. */
@@ -67,8 +67,7 @@ class StoredGrants implements Grants {
     const issued = store.all('SELECT * FROM grant_issued').map((row) => readIssued(row, (id) => this.#counters.get(id)))
     this.#issued = new Map(issued.map((entry) => [entry.leaf.id, entry]))
     for (const entry of issued) this.#index(entry)
-    const held = store.all('SELECT * FROM grant_held').map(readHeld)
-    this.#held = new Map(held.map((entry) => [entry.leaf.id, entry]))
+    this.#held = new HeldGrants(store)
   }
 
   find(question: GrantQuestion): GrantUse | undefined {
@@ -130,7 +129,8 @@ class StoredGrants implements Grants {
     if (holder !== this.#identity.id) throw refused('wrong-peer', 'the grant is for another node')
     if (owner === this.#identity.id) throw refused('wrong-audience', "the grant is about this node's own resources")
     if (chain.some(this.#isRevoked)) throw refused('revoked', 'the grant is revoked')
-    return this.#inTurn(() => this.#hold(entry))
+    if (this.#issued.has(entry.leaf.id)) throw refused('replayed', 'there is another grant of this id')
+    return this.#inTurn(async () => this.#grantOf(await this.#held.keep(entry, (each) => this.#isValid(each))))
   }
 
   async present(session: Session, texts: readonly string[]): Promise<Grant> {
@@ -159,9 +159,17 @@ class StoredGrants implements Grants {
   }
 
   toPresent(owner: string): readonly Grant[] {
-    return [...this.#held.values()]
-      .filter((entry) => entry.leaf.owner === owner && entry.chain.length > 1 && this.#isValid(entry))
-      .map((entry) => this.#grantOf(entry))
+    const entries = this.#held.passedOnOver(owner)
+    if (entries === undefined) return []
+    return [...entries].filter((entry) => this.#isValid(entry)).map((entry) => this.#grantOf(entry))
+  }
+
+  dependsOn(peer: string): boolean {
+    return this.#held.values().some(({ leaf: { issuer, owner } }) => issuer === peer || owner === peer)
+  }
+
+  hasRevokedOver(owner: string): boolean {
+    return this.#issued.values().some(({ leaf, revokedAt }) => leaf.owner === owner && revokedAt !== undefined)
   }
 
   list(): readonly Grant[] {
@@ -222,18 +230,6 @@ class StoredGrants implements Grants {
   onRevoke(listener: (grant: Grant) => void): () => void {
     this.#listeners.add(listener)
     return () => this.#listeners.delete(listener)
-  }
-
-  async #hold(entry: Entry): Promise<Grant> {
-    const { id, hash } = entry.leaf
-    const known = this.#held.get(id)
-    if (known?.leaf.hash === hash) return this.#grantOf(known)
-    if (known !== undefined || this.#issued.has(id)) throw refused('replayed', 'there is another grant of this id')
-    const ended = this.#endedHeld()
-    await this.#store.write([deleteHeld(ended), insertHeld(entry.chain)])
-    for (const one of ended) this.#held.delete(one)
-    this.#held.set(id, entry)
-    return this.#grantOf(entry)
   }
 
   #issueForSession(session: Session, link: GrantLink): Grant {
@@ -376,14 +372,6 @@ class StoredGrants implements Grants {
       this.#issued.delete(id)
       if (entry !== undefined) this.#byHolder.get(entry.leaf.holder)?.delete(entry)
     }
-  }
-
-  /** Held grants to forget, when there is no room for one more. @throws {MeshError} BUSY */
-  #endedHeld(): readonly string[] {
-    if (this.#held.size < MAX_HELD) return []
-    const ended = [...this.#held.values()].filter((entry) => !this.#isValid(entry)).map(({ leaf }) => leaf.id)
-    if (ended.length === 0) throw full(`${MAX_HELD} grants of other nodes`)
-    return ended
   }
 
   async #sign(link: Omit<GrantLink, 'text' | 'hash'>): Promise<GrantLink> {

@@ -92,7 +92,7 @@ export interface Grants {
   /**
    * Makes a grant for this node's resources; on disk when it resolves.
    *
-   * @param terms `session` binds it to that connection: it is kept in memory only, and `depth` is 0
+   * @param terms `session` binds it to the connections of that peer: it is kept in memory only, until the last of them ends, and `depth` is 0
    * @throws {MeshError} INVALID_ARGUMENT, BUSY at MAX_GRANTS, MAX_GRANTS_PER_HOLDER or MAX_SESSION_GRANTS, IO
    */
   issue(terms: GrantTerms & { holder: string; session?: Session }): Promise<Grant>
@@ -111,8 +111,12 @@ export interface Grants {
    * @throws {MeshError} UNAUTHENTICATED with the reason as data, BUSY
    */
   present(session: Session, chain: readonly string[]): Promise<Grant>
-  /** Held grants to present to this peer: passed on by others. */
+  /** Held grants to present to this peer: passed on by others. Asked before each call, so it costs nothing when there are none. */
   toPresent(owner: string): readonly Grant[]
+  /** Whether a held grant was issued by this peer, or is about its resources: its revocations matter here. */
+  dependsOn(peer: string): boolean
+  /** Whether this node has passed on a grant over this peer's resources, and revoked it. */
+  hasRevokedOver(owner: string): boolean
   /** By role, newest first. */
   list(): readonly Grant[]
   get(id: string): Grant | undefined

@@ -1,5 +1,5 @@
-import { spawn } from 'node:child_process'
-import { abortable, MeshError } from '../errors.ts'
+import { type ChildProcess, spawn } from 'node:child_process'
+import { abortable, abortError, MeshError } from '../errors.ts'
 import { parseJson } from '../wire/index.ts'
 import { APPROVER_TIMEOUT_MS, MAX_APPROVER_OUTPUT_BYTES, MAX_APPROVERS } from './constants.ts'
 import type { Approver, ApproverAnswer, PermissionRequest } from './index.ts'
@@ -87,11 +87,19 @@ export function commandApprover([program = '', ...args]: readonly string[]): App
 
 function run([program = '', ...args]: readonly string[], input: string, signal: AbortSignal): Promise<Buffer> {
   return new Promise((resolve, reject) => {
-    const child = spawn(program, args, { stdio: ['pipe', 'pipe', 'ignore'], signal, killSignal: 'SIGKILL' })
+    // A group of its own, so that what the command has started ends with it
+    const child = spawn(program, args, { stdio: ['pipe', 'pipe', 'ignore'], detached: true })
     const chunks: Buffer[] = []
     let bytes = 0
+    const onAbort = (): void => {
+      reject(abortError(signal))
+      killGroup(child)
+    }
+    if (signal.aborted) onAbort()
+    else signal.addEventListener('abort', onAbort, { once: true })
     child.on('error', reject)
     child.on('close', (code, killedBy) => {
+      signal.removeEventListener('abort', onAbort)
       if (code === 0) resolve(Buffer.concat(chunks))
       else reject(new MeshError('INVALID_ARGUMENT', `it ended with ${killedBy ?? `code ${code}`}`))
     })
@@ -102,12 +110,21 @@ function run([program = '', ...args]: readonly string[], input: string, signal: 
         return
       }
       reject(new MeshError('TOO_LARGE', `it printed more than ${MAX_APPROVER_OUTPUT_BYTES} bytes`))
-      child.kill('SIGKILL')
+      killGroup(child)
     })
     // A command need not read what it is asked
     child.stdin.on('error', () => {})
     child.stdin.end(input)
   })
+}
+
+function killGroup({ pid }: ChildProcess): void {
+  if (pid === undefined) return
+  try {
+    process.kill(-pid, 'SIGKILL')
+  } catch {
+    // ESRCH: nobody of the group is left
+  }
 }
 
 function messageOf(err: unknown): string {

@@ -42,7 +42,7 @@ export class Asking implements Pick<Permissions, 'request' | 'status' | 'present
             on('peer:join', ({ peer }) => {
               this.#connected.set(peer, { ids: new Set(), running: undefined })
               void this.#pull(peer).catch(() => {}) // what an owner doesn't tell, it refuses
-              if (this.#hasRevokedAt(peer)) this.#tellList(peer)
+              if (init.grants.hasRevokedOver(peer)) this.#tellList(peer)
             }),
             on('peer:leave', ({ peer }) => this.#connected.delete(peer))
           ]
@@ -72,13 +72,13 @@ export class Asking implements Pick<Permissions, 'request' | 'status' | 'present
     )
   }
 
-  present(peer: string, { signal }: { signal: AbortSignal }): Promise<void> | undefined {
+  present(peer: string): Promise<void> | undefined {
     const held = this.#init.grants.toPresent(peer)
     if (held.length === 0) return undefined
     const presented = this.#connected.get(peer) ?? { ids: new Set<string>(), running: undefined }
     const fresh = held.filter(({ id }) => !presented.ids.has(id))
     if (fresh.length === 0) return presented.running
-    const shown = Promise.allSettled(fresh.map((grant) => this.#show(peer, grant, presented, signal)))
+    const shown = Promise.allSettled(fresh.map((grant) => this.#show(peer, grant, presented)))
     const running = shown.then(() => {
       if (presented.running === running) presented.running = undefined
     })
@@ -141,7 +141,8 @@ export class Asking implements Pick<Permissions, 'request' | 'status' | 'present
     })
   }
 
-  async #show(peer: string, { id, chain }: Grant, { ids }: Presented, signal: AbortSignal): Promise<void> {
+  async #show(peer: string, { id, chain }: Grant, { ids }: Presented): Promise<void> {
+    const { signal } = this.#stopping
     ids.add(id)
     try {
       await this.#init.rpc.request(peer, PERMISSION, { op: 'present', chain }, { signal })
@@ -157,18 +158,10 @@ export class Asking implements Pick<Permissions, 'request' | 'status' | 'present
     void this.#init.rpc.request(peer, PERMISSION, body, options).catch(() => {}) // they can ask for it
   }
 
-  /** Whether something over this peer's resources was passed on by this node and revoked. */
-  #hasRevokedAt(peer: string): boolean {
-    const { grants, identity } = this.#init
-    return grants.list().some(({ owner, issuer, state }) => {
-      return owner === peer && issuer === identity.id && state === 'revoked'
-    })
-  }
-
   /** What ended while the two were apart. */
   async #pull(peer: string): Promise<void> {
     const { grants, rpc } = this.#init
-    if (!grants.list().some(({ role, issuer, owner }) => role === 'held' && (issuer === peer || owner === peer))) return
+    if (!grants.dependsOn(peer)) return
     const body = await rpc.request(peer, PERMISSION, { op: 'revocations' }, { signal: this.#stopping.signal })
     await grants.learnRevocations(revocationsAnswer.parse(body).jws)
   }

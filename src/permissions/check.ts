@@ -1,6 +1,5 @@
 import { z } from 'zod'
 import { MeshError } from '../errors.ts'
-import type { PolicyRequest } from '../policy/index.ts'
 import { agentName, CAPABILITY_KINDS, type Capability, capabilityName, semverVersion } from '../registry/messages.ts'
 import type { RequestContext, RequestOptions, Rpc } from '../rpc/index.ts'
 import { PERMISSION } from './constants.ts'
@@ -36,7 +35,7 @@ export const checkAnswer = z.object({
 export type CheckAnswer = z.infer<typeof checkAnswer>
 
 /** What {@link answerCheck} looks at: as given to the room. */
-export type CheckComponents = Pick<PermissionsInit, 'policy' | 'grants' | 'capabilityOf'>
+export type CheckComponents = Pick<PermissionsInit, 'policy' | 'grants' | 'capabilityOf' | 'tagsOf'>
 
 /**
  * Answers `check` of `permission/1.0.0` from what is in memory: no audit row, no limit, no use of a grant, no request.
@@ -49,7 +48,7 @@ export type CheckComponents = Pick<PermissionsInit, 'policy' | 'grants' | 'capab
 export function answerCheck(
   body: CheckBody,
   { caller, session }: Pick<RequestContext, 'caller' | 'session'>,
-  { policy, grants, capabilityOf }: CheckComponents
+  { policy, grants, capabilityOf, tagsOf }: CheckComponents
 ): CheckAnswer {
   const found = CAPABILITY_KINDS.flatMap((kind) =>
     body.kind === undefined || body.kind === kind ? (capabilityOf(body.agent, body.capability, kind) ?? []) : []
@@ -57,7 +56,14 @@ export function answerCheck(
   const [capability] = found.length === 1 ? found : []
   const judge = (definition: Capability | undefined): Pick<CheckAnswer, 'effect' | 'reason' | 'missingScopes'> => {
     const kind = definition?.kind ?? body.kind ?? 'tool'
-    const request = { caller, ...toAsk(`${kind}:${body.agent}/${body.capability}`, kind, definition) }
+    const facts = definition && { effects: definition.effects, tags: [...definition.tags, ...tagsOf(body.agent)] }
+    // As a call asks the policy, with the smallest input that there is
+    const request = {
+      caller,
+      action: `${kind}.call`,
+      resource: `${kind}:${body.agent}/${body.capability}`,
+      facts: { ...facts, bytes: () => '{}'.length }
+    }
     const { effect, reason, rules, missingScopes } = policy.judge(request)
     // A grant answers what the rules ask or leave open, never what they deny
     const isOpen = effect === 'ask' || (effect === 'deny' && rules.length === 0 && caller.trust !== 'blocked')
@@ -80,16 +86,6 @@ export function answerCheck(
   if (effect === 'deny' || capability === undefined) return { effect, ...answer, proven }
   const { kind, version, digest } = capability
   return { effect, ...answer, proven, capability: { kind, version, digest } }
-}
-
-/** As a call asks the policy, with the smallest input that there is. */
-function toAsk(
-  resource: string,
-  kind: Capability['kind'],
-  capability: Capability | undefined
-): Omit<PolicyRequest, 'caller'> {
-  const facts = capability === undefined ? {} : { effects: capability.effects, tags: capability.tags }
-  return { action: `${kind}.call`, resource, facts: { ...facts, bytes: () => '{}'.length } }
 }
 
 function nothingToCall({ agent, capability, kind }: CheckBody, count: number): MeshError {

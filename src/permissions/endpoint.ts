@@ -17,6 +17,7 @@ interface EndpointComponents {
   readonly asking: Asking
   readonly changes: Changes
   readonly capabilityOf: PermissionsInit['capabilityOf']
+  readonly tagsOf: PermissionsInit['tagsOf']
   readonly get: (id: string) => PermissionRequest | undefined
   /** Asks the owner ahead. */
   readonly ask: (decision: Decision, question: Ahead) => Promise<StatusAnswer>
@@ -93,7 +94,7 @@ function ownRequest({ get }: EndpointComponents, id: string, { peer }: Caller): 
 
 /** Policy first, then existence; what is allowed or denied already is not asked. */
 async function requestAhead(
-  { policy, grants, capabilityOf, ask, allowed }: EndpointComponents,
+  { policy, grants, capabilityOf, tagsOf, ask, allowed }: EndpointComponents,
   { agent, capability: name, kind, ...wanted }: Message<'request'>,
   { caller, session }: RequestContext
 ): Promise<StatusAnswer> {
@@ -108,7 +109,7 @@ async function requestAhead(
   }
   if (capability === undefined) throw new MeshError('NOT_FOUND', `there is no capability ${name} of an agent ${agent}`)
   const action = `${capability.kind}.call`
-  const facts = { effects: capability.effects, tags: capability.tags }
+  const facts = { effects: capability.effects, tags: [...capability.tags, ...tagsOf(agent)] }
   const decision = policy.judge({ caller, action, resource, facts })
   if (decision.effect === 'allow') return allowed()
   if (decision.effect === 'deny' && decision.rules.length > 0) throw new MeshError('FORBIDDEN', decision.reason)

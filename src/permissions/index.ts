@@ -134,7 +134,7 @@ export interface Permissions {
   /** How a request of ours at a peer stands; with `wait` not before it is decided or the deadline passes. */
   status(peer: string, id: string, options?: RequestOptions & { wait?: boolean }): Promise<PermissionStatus>
   /** Presents held grants of others to the peer, once per connection; undefined when there are none. */
-  present(peer: string, options: { signal: AbortSignal }): Promise<void> | undefined
+  present(peer: string): Promise<void> | undefined
   /** Listens for the answer when a peer's error says that its owner has been asked. */
   expect(peer: string, err: unknown): void
   stop(): Promise<void>
@@ -154,6 +154,8 @@ export interface PermissionsInit {
   readonly diff?: (before: unknown, after: unknown) => readonly string[]
   /** Finds a local capability for a request ahead; undefined when there is none. */
   readonly capabilityOf: (agent: string, capability: string, kind?: string) => Capability | undefined
+  /** Of a local agent itself: rules about tags look at these beside those of the capability. */
+  readonly tagsOf: (agent: string) => readonly string[]
   readonly approver?: Approver
   /** A command with its arguments that decides like `approver`: JSON on stdin, an answer as JSON on stdout. */
   readonly approverCommand?: readonly string[]

@@ -59,7 +59,7 @@ class OwnerPermissions implements Permissions {
   }
 
   async start(): Promise<void> {
-    const { rpc, policy, grants, capabilityOf, log = () => {} } = this.#init
+    const { rpc, policy, grants, capabilityOf, tagsOf, log = () => {} } = this.#init
     this.#offRevoke = grants.onRevoke((grant) => this.#asking.tellRevoked(grant))
     for (const answered of this.#book.unfinished()) {
       await this.#takeUp(answered).catch((err: unknown) => {
@@ -71,6 +71,7 @@ class OwnerPermissions implements Permissions {
       policy,
       grants,
       capabilityOf,
+      tagsOf,
       asking: this.#asking,
       changes: this.#changes,
       get: (id) => this.get(id),

@@ -54,3 +54,18 @@ it('a known peer sees what is for paired peers only, and an unknown one does not
   await far.trust.set(near.id, { level: 'known' })
   expect(await near.resolve(`${far.id}/echo`)).toMatchObject({ record: { audience: 'paired' } })
 })
+
+it('a peer that becomes known finds by name what is for paired peers only, and what comes to it', async () => {
+  const [near, far] = [await startNode({ name: 'near' }), await startNode({ name: 'far' })]
+  await far.agents.add({ ...ECHO, audience: 'paired' })
+  await near.connect(addressOf(far))
+  const found = async () => (await Array.fromAsync(near.find({ name: 'echo' }))).map(({ agent }) => agent)
+  // Once asked, and so known to have nothing
+  expect(await found()).toEqual([])
+  await far.trust.set(near.id, { level: 'known' })
+  await expect.poll(found).toEqual([`${far.id}/echo`])
+  await far.agents.add({ ...ECHO, name: 'other', audience: 'paired' })
+  await expect.poll(found).toEqual(expect.arrayContaining([`${far.id}/echo`, `${far.id}/other`]))
+  await far.agents.remove('other')
+  await expect.poll(found, { timeout: 5_000 }).toEqual([`${far.id}/echo`])
+})

@@ -211,20 +211,18 @@ describe('the answer to a check', () => {
     const policy = await openPolicy({})
     await policy.put(rules)
     const asked: string[] = []
-    const components = {
+    const grants: Pick<CheckComponents['grants'], 'find'> = {
+      find({ resource, digest, input }) {
+        asked.push(`${resource} ${digest} ${input?.()}`)
+        return granted.includes(resource) ? ({} as Partial<GrantUse> as GrantUse) : undefined
+      }
+    }
+    const components: CheckComponents = {
       policy,
-      grants: {
-        find({ resource, digest, input }) {
-          asked.push(`${resource} ${digest} ${input?.()}`)
-          return granted.includes(resource) ? ({} as Partial<GrantUse> as GrantUse) : undefined
-        }
-      },
-      capabilityOf: (_agent, name, kind) => offered.find((each) => each.name === name && each.kind === kind)
-    } satisfies {
-      policy: CheckComponents['policy']
-      grants: Pick<CheckComponents['grants'], 'find'>
-      capabilityOf: CheckComponents['capabilityOf']
-    } as Partial<CheckComponents> as CheckComponents
+      grants: grants as Partial<CheckComponents['grants']> as CheckComponents['grants'],
+      capabilityOf: (_agent, name, kind) => offered.find((each) => each.name === name && each.kind === kind),
+      tagsOf: () => ['shared']
+    }
     const answer = (capability: string, kind?: Capability['kind'], who = caller) =>
       answerCheck(
         { op: 'check', agent: 'files', capability, ...(kind === undefined ? {} : { kind }) },
@@ -235,6 +233,12 @@ describe('the answer to a check', () => {
   }
 
   const rule = (effect: Rule['effect'], res = '*:files/*'): Rule => ({ id: 'r', effect, who: '*', act: '*.call', res })
+
+  it('looks at the tags of the agent, as a call does', async () => {
+    const tagged = (tags: string[]): Rule => ({ ...rule('allow'), when: { tags } })
+    expect((await answerer([tagged(['shared'])])).answer('read')).toMatchObject({ effect: 'allow' })
+    expect((await answerer([tagged(['other'])])).answer('read')).toMatchObject({ effect: 'deny' })
+  })
 
   it('is a grant where the rules ask or are silent, and never where they deny', async () => {
     const granted = ['tool:files/read']

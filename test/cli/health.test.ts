@@ -46,7 +46,13 @@ it('lists agents and peers, for people and for programs', async () => {
   expect(rows[1]?.at(-1)).toBe('100 % of the last 12 calls failed')
   const reports = JSON.parse(programs.stdout) as HealthReport[]
   expect(reports.map(({ state }) => state)).toEqual(['sleeping', 'degraded', 'up', 'up'])
-  expect(reports[1]).toMatchObject({ kind: 'agent', errorRate: 1, calls: 12, p50: expect.any(Number), p95: expect.any(Number) })
+  expect(reports[1]).toMatchObject({
+    kind: 'agent',
+    errorRate: 1,
+    calls: 12,
+    p50: expect.any(Number),
+    p95: expect.any(Number)
+  })
 })
 
 it('shows one by name, id or PeerId, and says when nothing is known', async () => {

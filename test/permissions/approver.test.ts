@@ -1,6 +1,9 @@
-import { expect, it } from 'vitest'
+import { existsSync, readFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { expect, it, vi } from 'vitest'
 import { commandApprover } from '../../src/permissions/approver.ts'
 import type { Approver, PermissionRequest } from '../../src/permissions/index.ts'
+import { tempFolder } from '../temp.ts'
 import { ALICE, ASK, BOB, openRoom, pendingOf, questionOf } from './room.ts'
 
 const INPUT = { path: 'a.txt' }
@@ -105,5 +108,30 @@ it('an approver command is killed when its time is over', async () => {
   const over = new AbortController()
   const running = commandApprover(command('setInterval(() => {}, 1000)'))(request, { signal: over.signal })
   over.abort()
-  await expect(running).rejects.toThrow(/abort/)
+  await expect(running).rejects.toMatchObject({ code: 'CANCELLED' })
 })
+
+it('what an approver command has started ends with it', async () => {
+  const room = await askWith({})
+  const request = room.permissions.get(room.id)
+  if (request === undefined) throw new Error('there is no request')
+  const file = join(await tempFolder(), 'pid')
+  const grandchild = 'setInterval(() => {}, 1000)'
+  const script = `const { pid } = require('node:child_process').spawn(process.execPath, ['-e', ${JSON.stringify(grandchild)}]);
+    require('node:fs').writeFileSync(${JSON.stringify(file)}, String(pid)); setInterval(() => {}, 1000)`
+  const over = new AbortController()
+  const running = commandApprover(command(script))(request, { signal: over.signal })
+  const pid = await vi.waitUntil(() => existsSync(file) && Number(readFileSync(file, 'utf8')), { timeout: 10_000 })
+  over.abort()
+  await expect(running).rejects.toMatchObject({ code: 'CANCELLED' })
+  await expect.poll(() => isRunning(pid)).toBe(false)
+})
+
+function isRunning(pid: number): boolean {
+  try {
+    // A zombie has ended: it waits for somebody to look at its exit code
+    return !/^State:\tZ/m.test(readFileSync(`/proc/${pid}/status`, 'utf8'))
+  } catch {
+    return false
+  }
+}

@@ -4,8 +4,6 @@ import type { Grant } from '../../src/grants/index.ts'
 import type { PermissionsInit } from '../../src/permissions/index.ts'
 import { ALICE, BOB, fakeGrants, openRoom } from './room.ts'
 
-const { signal } = new AbortController()
-
 /** A node that holds grants of others, and what it sends to peers. */
 async function holder() {
   const held: Pick<Grant, 'id' | 'chain'>[] = []
@@ -30,25 +28,25 @@ async function holder() {
 
 it('who holds nothing presents nothing, without a promise', async () => {
   const { permissions, sent } = await holder()
-  expect(permissions.present(ALICE, { signal })).toBeUndefined()
-  expect(permissions.present(BOB, { signal })).toBeUndefined()
+  expect(permissions.present(ALICE)).toBeUndefined()
+  expect(permissions.present(BOB)).toBeUndefined()
   expect(sent).toEqual([])
 })
 
 it('a held grant is presented once on each connection', async () => {
   const { permissions, held, sent, emit } = await holder()
   held.push({ id: 'a', chain: ['1', '2'] })
-  const first = permissions.present(ALICE, { signal })
-  expect(permissions.present(ALICE, { signal }), 'a call in the meantime waits for the same').toBe(first)
+  const first = permissions.present(ALICE)
+  expect(permissions.present(ALICE), 'a call in the meantime waits for the same').toBe(first)
   await first
-  expect(permissions.present(ALICE, { signal })).toBeUndefined()
+  expect(permissions.present(ALICE)).toBeUndefined()
   expect(sent).toEqual([[ALICE, { op: 'present', chain: ['1', '2'] }]])
   held.push({ id: 'b', chain: ['1', '3'] })
-  await permissions.present(ALICE, { signal })
+  await permissions.present(ALICE)
   expect(sent).toHaveLength(2)
   emit('peer:leave', { peer: ALICE })
   emit('peer:join', { peer: ALICE, address: '' })
-  await permissions.present(ALICE, { signal })
+  await permissions.present(ALICE)
   expect(sent).toHaveLength(4)
 })
 
@@ -61,9 +59,9 @@ it.each([
     const { permissions, held, sent, fail } = await holder()
     held.push({ id: 'a', chain: ['1', '2'] })
     fail(new MeshError(code, 'no'))
-    await permissions.present(ALICE, { signal })
+    await permissions.present(ALICE)
     fail(undefined)
-    await permissions.present(ALICE, { signal })
+    await permissions.present(ALICE)
     expect(sent).toHaveLength(times)
   }
 )

@@ -110,6 +110,8 @@ export function fakeGrants(clock: () => number = Date.now): FakeGrants {
     list: () => issued,
     get: (id: string) => issued.find((each) => each.id === id),
     toPresent: () => [],
+    dependsOn: () => false,
+    hasRevokedOver: () => false,
     onRevoke: () => () => {}
   }
   return fake as unknown as FakeGrants // what the room doesn't use is missing
@@ -155,6 +157,7 @@ export async function openRoom(init: RoomInit = {}): Promise<Room> {
     rpc: rpc as unknown as PermissionsInit['rpc'], // what the room doesn't use is missing
     capabilityOf: (agent, name, kind = 'tool') =>
       agent === 'fs' && name === WRITE.name && kind === WRITE.kind ? WRITE : undefined,
+    tagsOf: () => [],
     emit,
     on,
     ...init,

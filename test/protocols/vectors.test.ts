@@ -96,7 +96,8 @@ const recordsEndpoint = createRecordsEndpoint({
     named: () => undefined,
     onChange: () => () => {}
   },
-  hints: () => []
+  hints: () => [],
+  onChanged: () => {}
 })
 
 function askForRecords(body: unknown): unknown {

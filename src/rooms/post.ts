@@ -1,7 +1,7 @@
-import type { Home } from './home.ts'
-import { createMailboxes, createMessaging, type Mailboxes, MESSAGE, type Messaging } from './messaging/index.ts'
-import type { Rooms } from './rooms.ts'
-import { createBallast } from './store/index.ts'
+import type { Home } from '../home.ts'
+import { createMailboxes, createMessaging, type Mailboxes, type Messaging } from '../messaging/index.ts'
+import { createBallast } from '../store/index.ts'
+import type { Rooms } from './index.ts'
 
 /** What carries messages, and keeps them for those who are away. */
 export interface Post {
@@ -55,7 +55,7 @@ export async function openPost(
     carryReceipts: async (peer, jws) => (await opened?.carryReceipts(peer, jws)) ?? false,
     prepare(peer) {
       const credentials = presenter.ready(peer)
-      const grants = permissions.present(peer, { signal: AbortSignal.timeout(MESSAGE.timeoutMs) })
+      const grants = permissions.present(peer)
       return credentials === undefined && grants === undefined ? undefined : Promise.allSettled([credentials, grants])
     },
     ...(ballast && {
