@@ -13,14 +13,17 @@ export type { AgentInit, AgentPatch, Agents, FunctionCapability, Handler, LocalA
 export type {
   Binding,
   Caller,
+  CertificatePin,
   Credential,
   CredentialMethod,
   EdgeClaim,
+  MtlsInit,
   PeerCertificate,
   Session,
   TrustLevel
 } from './auth/index.ts'
 export type { BlobInfo, BlobRef, Blobs, FetchOptions } from './blobs/index.ts'
+export type { AgentAddress, Compatibility, Missing } from './calls/index.ts'
 export type { Change, FindOptions, FindResults, FindSource, FindSummary, Found } from './discovery/index.ts'
 export type {
   AgentConnection,
@@ -41,19 +44,24 @@ export type {
   KeptAnswer
 } from './edges/index.ts'
 export { ERROR_CODES, type ErrorBody, type ErrorCode, MeshError, type MeshErrorOptions } from './errors.ts'
-export type { MeshEventName, MeshEvents, MeshListener } from './events.ts'
-export type { Health, HealthReport, HealthState, StatusInfo } from './health/index.ts'
+export type { Emit, MeshEventName, MeshEvents, MeshListener } from './events.ts'
+export type { Grant, GrantQuestion, Grants, GrantTerms, GrantUse } from './grants/index.ts'
+export type { CallNotes, Health, HealthReport, HealthState, StatusInfo } from './health/index.ts'
 export type { ApiKeyInfo, ApiKeyInit, ApiKeys, HeldKey } from './keys/index.ts'
 export type {
+  Envelope,
   Mailboxes,
   MessageContext,
   MessageEvent,
   MessageFilter,
   MessageHandler,
   MessageInfo,
+  MessageInit,
   MessageStory,
   Messaging,
+  MessagingCounts,
   Reply,
+  SendOptions,
   Sent,
   ServedMailbox,
   UsedMailbox
@@ -68,6 +76,7 @@ export {
   type MessageOptions,
   type Node,
   type NodeInit,
+  type NodeMessages,
   type NodeStatus
 } from './node.ts'
 export type { IssuerInit, Login, LoginFlow, LoginInit, LoginStep, Logins, Tokens } from './oauth/index.ts'

@@ -29,7 +29,7 @@ export interface CertificatePin {
 export interface PeerCertificate {
   /** DER. */
   readonly certificate: Uint8Array
-  /** RFC 8705 thumbprint, base64url SHA-256 of the DER: what the handshake has proven, for {@link Holder}. */
+  /** RFC 8705 thumbprint, base64url SHA-256 of the DER: what the handshake has proven, for a `Holder`. */
   readonly x5t: string
 }
 

@@ -24,7 +24,7 @@ export interface Presenter {
   /** Greets a peer that has been connected; the answer tells its name. Never rejects. */
   greet(peer: string): Promise<void>
   /** Waits until the peer has been presented what there is for it, on this connection; undefined when that is done, or nothing. Never rejects. */
-  ready(peer: string): Promise<void> | undefined
+  readonly ready: (peer: string) => Promise<void> | undefined
   /** Presents anew at the next use: what is held for the peer has changed. */
   changed(peer: string): void
   /** The connection is gone, and with it what was presented. */

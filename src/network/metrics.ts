@@ -6,7 +6,7 @@ import type { NetworkInit } from './index.ts'
 export interface NetworkMetrics {
   readonly measure: NonNullable<NetworkInit['measure']>
   /** Prometheus text. */
-  text(): Promise<string>
+  readonly text: () => Promise<string>
 }
 
 /** Loaded only where somebody looks: it counts every message. */
