@@ -34,6 +34,11 @@ export function createCalls(components: CallsComponents, init: CallsInit = {}): 
       const body = toRequest(target, invocation)
       return target.peer === self ? callLocal(caller, body, options) : remote.call(target, body, options)
     },
+    keep: (wanted, request, work) => {
+      const running = replays.find(request.context.caller.peer, wanted)
+      if (running !== undefined) return running.of(request.resource).attach(wanted.after, request.context)
+      return replays.begin(wanted, request, (replay) => work(replay.context)).attach(0, request.context)
+    },
     check: (target, invocation, options) => checkCompatibility(components, target, invocation, options),
     stream: (caller, target, invocation, options) =>
       readItems(async () => {
@@ -44,12 +49,13 @@ export function createCalls(components: CallsComponents, init: CallsInit = {}): 
   }
 }
 
-function toRequest({ agent }: AgentAddress, { capability, kind, version, input }: Invocation): CallRequest {
+function toRequest({ agent }: AgentAddress, { capability, kind, version, input, stream }: Invocation): CallRequest {
   return {
     agent,
     capability,
     ...(kind === undefined ? {} : { kind }),
     ...(version === undefined ? {} : { version }),
-    ...(input === undefined ? {} : { input })
+    ...(input === undefined ? {} : { input }),
+    ...(stream === undefined ? {} : { stream })
   }
 }

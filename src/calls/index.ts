@@ -18,11 +18,12 @@ import type { AskCheck, Permissions } from '../permissions/index.ts'
 import type { Policy } from '../policy/index.ts'
 import type { Registry } from '../registry/index.ts'
 import type { CapabilityKind } from '../registry/messages.ts'
-import type { RequestOptions, Rpc } from '../rpc/index.ts'
+import type { RequestContext, RequestOptions, Rpc } from '../rpc/index.ts'
 import type { ValidationPool } from '../schema/index.ts'
 import type { Pins } from '../tools/index.ts'
 import type { Trust } from '../trust/index.ts'
 import type { Compatibility } from './compatibility.ts'
+import type { StreamRequest } from './messages.ts'
 
 export { createCalls } from './calls.ts'
 export type { Compatibility, Missing } from './compatibility.ts'
@@ -37,6 +38,8 @@ export interface Invocation {
   readonly version?: string
   /** Default `{}`. */
   readonly input?: unknown
+  /** Of one that streams: its id, and how many items are there already; default a new one. */
+  readonly stream?: StreamRequest
 }
 
 export interface CallsComponents {
@@ -103,5 +106,17 @@ export interface Calls {
     target: () => AgentAddress | Promise<AgentAddress>,
     invocation: Invocation,
     options: RequestOptions
+  ): AsyncIterable<unknown>
+  /**
+   * Lets a caller take up again what comes from elsewhere, as it could the streams of this node's own agents.
+   *
+   * @param resource what it is: only the same is taken up again
+   * @param work makes it when it is not there yet; its context outlives the request's
+   * @throws {MeshError} STREAM_LOST; INVALID_ARGUMENT when the id is another stream's; what `work` throws at once
+   */
+  keep(
+    wanted: StreamRequest,
+    request: { readonly resource: string; readonly context: RequestContext },
+    work: (context: RequestContext) => unknown
   ): AsyncIterable<unknown>
 }

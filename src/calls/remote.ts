@@ -53,12 +53,14 @@ export function createRemote(components: CallsComponents, init: CallsInit): Remo
     return credentials === undefined && grants === undefined ? undefined : Promise.allSettled([credentials, grants])
   }
 
+  const canResume = async (peer: string, options: RequestOptions): Promise<boolean> => {
+    const { features = [] } = readHello(await rpc.request(peer, HELLO, describe(), options))
+    return features.includes(STREAM_RESUME)
+  }
+
   const resumed = createResumed({
     ask: (peer, body, options) => rpc.stream(peer, CALL, body, options),
-    canResume: async (peer, signal) => {
-      const { features = [] } = readHello(await rpc.request(peer, HELLO, describe(), { signal }))
-      return features.includes(STREAM_RESUME)
-    },
+    canResume: (peer, signal) => canResume(peer, { signal }),
     prepare,
     random: init.random ?? Math.random,
     resumeMs: init.detachedMs ?? DETACHED_MS
@@ -68,6 +70,9 @@ export function createRemote(components: CallsComponents, init: CallsInit): Remo
     const checks = await checksFor(target, body, options)
     await checkInput(checks, body.input ?? {})
     await prepare(target.peer)
+    // A peer that doesn't know about it would begin anew
+    if (body.stream !== undefined && body.stream.after > 0 && !(await canResume(target.peer, options)))
+      throw new MeshError('STREAM_LOST', 'that node takes up no streams', { hint: 'call again' })
     const begun = health?.calls.begin() ?? 0
     const items = resumed(target.peer, body, options)
     const tell = (failure?: unknown): void => health?.calls.called(target.peer, target.agent, begun, failure)

@@ -96,6 +96,12 @@ export class Replay {
     }
   }
 
+  /** @returns itself @throws {MeshError} INVALID_ARGUMENT unless that was asked for */
+  of(resource: string): this {
+    if (this.resource === resource) return this
+    throw new MeshError('INVALID_ARGUMENT', 'the stream of that id is of another capability')
+  }
+
   /** Whether the items after this one are all kept, or still to be made. */
   isKept(after: number): boolean {
     return after >= this.#first - 1 && after <= this.#last

@@ -30,12 +30,12 @@ class ResumedItems implements AsyncIterator<unknown> {
   readonly #peer: string
   readonly #body: CallRequest
   readonly #signal: AbortSignal | undefined
-  readonly #id = randomBytes(16).toString('base64url')
+  readonly #id: string
   readonly #over = new AbortController()
   /** By `performance.now()`. */
   readonly #deadline: number
   /** Items that came. */
-  #count = 0
+  #count: number
   #items: ItemStream
   #reading: Promise<IteratorResult<unknown>> | undefined
 
@@ -45,6 +45,8 @@ class ResumedItems implements AsyncIterator<unknown> {
     this.#peer = peer
     this.#body = body
     this.#signal = options.signal
+    this.#id = body.stream?.id ?? randomBytes(16).toString('base64url')
+    this.#count = body.stream?.after ?? 0
     this.#deadline = performance.now() + (options.timeoutMs ?? CALL.timeoutMs)
     this.#items = this.#ask(options)
   }

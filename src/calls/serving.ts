@@ -62,9 +62,7 @@ export function createServing(components: ServingComponents, replays: Replays): 
 
   /** Who may not begin a call any more may not go on with it either. What limits it took it has. */
   const resume = (route: Route, running: Replay, body: unknown, context: RequestContext): Replay => {
-    if (running.resource !== route.resource) {
-      throw new MeshError('INVALID_ARGUMENT', 'the stream of that id is of another capability')
-    }
+    running.of(route.resource)
     const decision = policy.decide(askedOf(route, body, context))
     if (decision.effect === 'allow') return running
     if (isFinal(decision, context.caller) || running.use?.holds() !== true)
