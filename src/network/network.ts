@@ -153,7 +153,13 @@ class MeshNetwork implements Network {
     { signal }: { signal: AbortSignal }
   ): Promise<{ stream: Stream; connection: Connection }> {
     this.#refuseBlocked(peer)
-    return openStream(this.#started().node, readPeerId(peer), protocols, signal)
+    const { node, reconnector } = this.#started()
+    try {
+      return await openStream(node, readPeerId(peer), protocols, signal)
+    } catch (err) {
+      reconnector.wanted(peer)
+      throw err
+    }
   }
 
   async handle(protocol: string, handler: StreamHandler): Promise<void> {

@@ -1,5 +1,13 @@
 import { setMaxListeners } from 'node:events'
-import { RECONNECT_MAX_MS, RECONNECT_MIN_MS, RECONNECT_STABLE_MS } from './constants.ts'
+import { LRUCache } from 'lru-cache'
+import {
+  MAX_LATELY_CONNECTED,
+  RECONNECT_LATELY_MAX_MS,
+  RECONNECT_LATELY_MS,
+  RECONNECT_MAX_MS,
+  RECONNECT_MIN_MS,
+  RECONNECT_STABLE_MS
+} from './constants.ts'
 
 /** What is kept connected: a peer, or an address whose peer shows when it answers. */
 export interface Target {
@@ -22,6 +30,8 @@ export interface Reconnector {
   keep(target: Target): void
   /** The last connection to a peer is gone. */
   lost(peer: string): void
+  /** Something here waits for a peer that couldn't be reached: one that was connected lately is kept, until that is long ago. */
+  wanted(peer: string): void
   /** The peer was seen on the network: dials it now, if it is kept and not connected. */
   seen(peer: string): void
   /** Keeps it no longer. */
@@ -34,25 +44,81 @@ interface Kept {
   attempts: number
   timer?: NodeJS.Timeout | undefined
   isDialling: boolean
-  /** When it was last connected, on the monotonic clock. */
+  /** When it was connected, on the monotonic clock. */
   upSince: number
+  /** When it was lost, or kept first. */
+  downSince: number
+  /** It is kept only while it was connected lately, because something waits for it. */
+  readonly isPassing: boolean
 }
 
-export function createReconnector({ dial, isConnected, random }: ReconnectComponents): Reconnector {
-  const kept = new Set<Kept>()
-  const stopped = new AbortController()
-  setMaxListeners(0, stopped.signal)
+export function createReconnector(components: ReconnectComponents): Reconnector {
+  return new Redialler(components)
+}
 
-  const find = (peer: string): Kept | undefined => [...kept].find(({ target }) => target.peer === peer)
-  const isUp = ({ target }: Kept): boolean => target.peer !== undefined && isConnected(target.peer)
+class Redialler implements Reconnector {
+  readonly #components: ReconnectComponents
+  readonly #kept = new Set<Kept>()
+  /** Peers that aren't kept: when they were lost. */
+  readonly #lately = new LRUCache<string, number>({ max: MAX_LATELY_CONNECTED })
+  readonly #stopped = new AbortController()
 
-  const attempt = async (entry: Kept): Promise<void> => {
-    if (entry.isDialling || isUp(entry)) return
+  constructor(components: ReconnectComponents) {
+    this.#components = components
+    setMaxListeners(0, this.#stopped.signal)
+  }
+
+  keep(target: Target): void {
+    const known = target.peer === undefined ? undefined : this.#find(target.peer)
+    const isSame = [...this.#kept].some((entry) => entry.target.addresses.join() === target.addresses.join())
+    if (known?.isPassing === false || (target.peer === undefined && isSame)) return
+    if (known !== undefined) this.#remove(known)
+    void this.#attempt(this.#add(target, { downSince: performance.now(), isPassing: false }))
+  }
+
+  lost(peer: string): void {
+    const entry = this.#find(peer)
+    const now = performance.now()
+    if (entry?.isPassing !== false) this.#lately.set(peer, now)
+    if (entry === undefined) return
+    entry.downSince = now
+    // A peer that throws us out at once is not to be asked every second.
+    entry.attempts = now - entry.upSince < RECONNECT_STABLE_MS ? entry.attempts + 1 : 0
+    this.#schedule(entry)
+  }
+
+  wanted(peer: string): void {
+    const downSince = this.#lately.get(peer)
+    if (downSince === undefined || !isLately(downSince)) return
+    if (this.#find(peer) !== undefined || this.#components.isConnected(peer)) return
+    this.#schedule(this.#add({ peer, addresses: [] }, { downSince, isPassing: true }))
+  }
+
+  seen(peer: string): void {
+    const entry = this.#find(peer)
+    if (entry === undefined) return
+    entry.attempts = 0
+    void this.#attempt(entry)
+  }
+
+  forget(peer: string): void {
+    this.#lately.delete(peer)
+    const entry = this.#find(peer)
+    if (entry !== undefined) this.#remove(entry)
+  }
+
+  stop(): void {
+    this.#stopped.abort()
+    for (const entry of this.#kept) this.#remove(entry)
+  }
+
+  async #attempt(entry: Kept): Promise<void> {
+    if (entry.isDialling || !this.#isNeeded(entry)) return
     clearTimeout(entry.timer)
     entry.isDialling = true
     try {
-      const peer = await dial(entry.target, stopped.signal)
-      if (peer === undefined) kept.delete(entry)
+      const peer = await this.#components.dial(entry.target, this.#stopped.signal)
+      if (peer === undefined) this.#kept.delete(entry)
       else entry.target.peer = peer
       entry.upSince = performance.now()
     } catch {
@@ -60,50 +126,48 @@ export function createReconnector({ dial, isConnected, random }: ReconnectCompon
     } finally {
       entry.isDialling = false
     }
-    if (!isUp(entry)) schedule(entry)
-  }
-  const schedule = (entry: Kept): void => {
-    if (stopped.signal.aborted || !kept.has(entry) || entry.isDialling) return
-    clearTimeout(entry.timer)
-    entry.timer = setTimeout(() => void attempt(entry), backoffMs(entry.attempts, random))
+    if (this.#isNeeded(entry)) this.#schedule(entry)
   }
 
-  return {
-    keep(target) {
-      const known = target.peer === undefined ? undefined : find(target.peer)
-      const isSame = [...kept].some((entry) => entry.target.addresses.join() === target.addresses.join())
-      if (known !== undefined || (target.peer === undefined && isSame)) return
-      const entry: Kept = { target, attempts: 0, isDialling: false, upSince: 0 }
-      kept.add(entry)
-      void attempt(entry)
-    },
-    lost(peer) {
-      const entry = find(peer)
-      if (entry === undefined) return
-      // A peer that throws us out at once is not to be asked every second.
-      entry.attempts = performance.now() - entry.upSince < RECONNECT_STABLE_MS ? entry.attempts + 1 : 0
-      schedule(entry)
-    },
-    seen(peer) {
-      const entry = find(peer)
-      if (entry === undefined) return
-      entry.attempts = 0
-      void attempt(entry)
-    },
-    forget(peer) {
-      const entry = find(peer)
-      clearTimeout(entry?.timer)
-      if (entry !== undefined) kept.delete(entry)
-    },
-    stop() {
-      stopped.abort()
-      for (const { timer } of kept) clearTimeout(timer)
-      kept.clear()
-    }
+  /** It is to be dialled; one that is kept for a while is let go of when that is over. */
+  #isNeeded(entry: Kept): boolean {
+    const { target, isPassing, downSince } = entry
+    const isUp = target.peer !== undefined && this.#components.isConnected(target.peer)
+    if (isPassing && (isUp || !isLately(downSince))) this.#remove(entry)
+    return !isUp && this.#kept.has(entry)
+  }
+
+  #schedule(entry: Kept): void {
+    if (this.#stopped.signal.aborted || !this.#kept.has(entry) || entry.isDialling) return
+    clearTimeout(entry.timer)
+    entry.timer = setTimeout(() => void this.#attempt(entry), backoffMs(entry, this.#components.random))
+  }
+
+  #find(peer: string): Kept | undefined {
+    return [...this.#kept].find(({ target }) => target.peer === peer)
+  }
+
+  #add(target: Target, { downSince, isPassing }: Pick<Kept, 'downSince' | 'isPassing'>): Kept {
+    const entry: Kept = { target, attempts: 0, isDialling: false, upSince: 0, downSince, isPassing }
+    this.#kept.add(entry)
+    return entry
+  }
+
+  #remove(entry: Kept): void {
+    clearTimeout(entry.timer)
+    this.#kept.delete(entry)
   }
 }
 
-/** Full jitter: uniform in 0 to min(60 s, 1 s × 2^attempts). */
-export function backoffMs(attempts: number, random: () => number): number {
-  return random() * Math.min(RECONNECT_MAX_MS, RECONNECT_MIN_MS * 2 ** attempts)
+/** Full jitter: uniform in 0 to min(60 s, 1 s × 2^attempts); 15 s for what was connected lately. */
+export function backoffMs(
+  { attempts, downSince }: { readonly attempts: number; readonly downSince: number },
+  random: () => number
+): number {
+  const longestMs = isLately(downSince) ? RECONNECT_LATELY_MAX_MS : RECONNECT_MAX_MS
+  return random() * Math.min(longestMs, RECONNECT_MIN_MS * 2 ** attempts)
+}
+
+function isLately(at: number): boolean {
+  return performance.now() - at < RECONNECT_LATELY_MS
 }

@@ -9,6 +9,8 @@ import {
   MAX_CONNECTIONS_PER_IP,
   MAX_PENDING_PER_IP,
   MAX_STREAMS_PER_PROTOCOL,
+  RECONNECT_LATELY_MAX_MS,
+  RECONNECT_LATELY_MS,
   RECONNECT_MAX_MS
 } from '../../src/network/constants.ts'
 import { createGater } from '../../src/network/gater.ts'
@@ -129,17 +131,19 @@ describe('streams', () => {
 })
 
 describe('reconnecting', () => {
-  it('waits between 0 and a bound that doubles up to a minute', () => {
+  it.each([
+    { id: 'a minute', downSince: Number.NEGATIVE_INFINITY, bound: RECONNECT_MAX_MS },
+    { id: '15 s to a peer that was connected lately', downSince: performance.now(), bound: RECONNECT_LATELY_MAX_MS }
+  ])('waits between 0 and a bound that doubles up to $id', ({ downSince, bound }) => {
     fc.assert(
       fc.property(fc.nat(5_000), fc.double({ min: 0, max: 1, maxExcluded: true, noNaN: true }), (attempts, random) => {
-        const wait = backoffMs(attempts, () => random)
+        const wait = backoffMs({ attempts, downSince }, () => random)
         expect(wait).toBeGreaterThanOrEqual(0)
-        expect(wait).toBeLessThanOrEqual(RECONNECT_MAX_MS)
+        expect(wait).toBeLessThanOrEqual(bound)
       })
     )
-    expect([0, 1, 2, 5, 6, 7, 100].map((attempts) => backoffMs(attempts, () => 1))).toEqual([
-      1_000, 2_000, 4_000, 32_000, 60_000, 60_000, 60_000
-    ])
+    const longest = [0, 1, 2, 5, 6, 7, 100].map((attempts) => backoffMs({ attempts, downSince }, () => 1))
+    expect(longest).toEqual([1_000, 2_000, 4_000, 32_000, 60_000, 60_000, 60_000].map((ms) => Math.min(ms, bound)))
   })
 
   it('goes on for ever, at once when the peer is seen, and not after stop', async () => {
@@ -158,9 +162,13 @@ describe('reconnecting', () => {
     })
     reconnector.keep({ peer: 'peer', addresses: [] })
     reconnector.keep({ peer: 'peer', addresses: ['/again'] })
+    await vi.advanceTimersByTimeAsync(RECONNECT_LATELY_MS)
+    const lately = dials
+    expect(lately).toBeGreaterThan(40)
+    expect(lately).toBeLessThan(50)
     await vi.advanceTimersByTimeAsync(3_600_000)
-    expect(dials).toBeGreaterThan(60)
-    expect(dials).toBeLessThan(70)
+    expect(dials - lately).toBeGreaterThan(55)
+    expect(dials - lately).toBeLessThan(65)
     isUp = true
     reconnector.seen('peer')
     await vi.advanceTimersByTimeAsync(0)
@@ -175,6 +183,47 @@ describe('reconnecting', () => {
     const stoppedAfter = dials
     await vi.advanceTimersByTimeAsync(600_000)
     expect(dials).toBe(stoppedAfter)
+  })
+
+  it('keeps a peer that was connected lately while something waits for it, and no other', async () => {
+    vi.useFakeTimers()
+    onTestFinished(() => void vi.useRealTimers())
+    const dialled: unknown[] = []
+    const up = new Set<string>()
+    const reconnector = createReconnector({
+      dial: async ({ peer = '' }) => {
+        dialled.push(peer)
+        if (!up.has(peer)) throw new Error('not there')
+        return peer
+      },
+      isConnected: (peer) => up.has(peer),
+      random: () => 1
+    })
+    onTestFinished(() => reconnector.stop())
+    const dials = async (ms: number): Promise<number> => {
+      dialled.length = 0
+      await vi.advanceTimersByTimeAsync(ms)
+      return dialled.length
+    }
+    reconnector.wanted('stranger')
+    for (const peer of ['wanted', 'left alone', 'blocked']) reconnector.lost(peer)
+    expect(await dials(30_000)).toBe(0)
+    for (const peer of ['wanted', 'wanted', 'blocked']) reconnector.wanted(peer)
+    reconnector.forget('blocked')
+    reconnector.wanted('blocked')
+    expect(await dials(60_000)).toBeGreaterThan(4)
+    expect(new Set(dialled)).toEqual(new Set(['wanted']))
+    // Back, it is nobody's to keep any more, until it is lost and wanted again
+    up.add('wanted')
+    expect(await dials(RECONNECT_LATELY_MAX_MS)).toBe(0)
+    up.clear()
+    reconnector.lost('wanted')
+    expect(await dials(60_000)).toBe(0)
+    reconnector.wanted('wanted')
+    expect(await dials(RECONNECT_LATELY_MS)).toBeGreaterThan(30)
+    expect(await dials(3_600_000)).toBe(0)
+    reconnector.wanted('wanted')
+    expect(await dials(60_000)).toBe(0)
   })
 
   it('backs off from a peer that throws it out each time', async () => {
@@ -193,7 +242,7 @@ describe('reconnecting', () => {
     reconnector.keep({ peer: undefined, addresses: ['/ip4/192.0.2.1/tcp/1'] })
     await vi.advanceTimersByTimeAsync(600_000)
     reconnector.stop()
-    expect(dials).toBeLessThan(30)
+    expect(dials).toBeLessThan(50)
   })
 })
 
