@@ -234,7 +234,8 @@ export class MeshNode implements Node {
   stream(target: string, capability: string, input?: unknown, options: CallOptions = {}): AsyncIterable<unknown> {
     const { calls, owner } = this.#rooms
     const address = () => this.#target(target, options.signal)
-    const stream = () => calls.stream(owner, address, invocation(capability, input, options), options)
+    const asked = { ...invocation(capability, input, options), ...(options.stream && { stream: options.stream }) }
+    const stream = () => calls.stream(owner, address, asked, options)
     if (options.wait !== true) return stream()
     const peer = async () => (await address()).peer
     return streamOnceAllowed(this.#rooms.permissions, peer, options.signal, stream)

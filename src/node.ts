@@ -33,6 +33,11 @@ export interface CallOptions {
   /** Semver range that the capability must be in. */
   readonly version?: string
   /**
+   * Of a stream: 22 base64url characters that name it for this caller, and how many items are there already. By the id it goes
+   * on over another connection, or another edge; default a new one of its own, which goes on by itself.
+   */
+  readonly stream?: { readonly id: string; readonly after: number }
+  /**
    * When the other owner must be asked first: waits for the answer, until its deadline, and calls again. Default false:
    * PERMISSION_PENDING at once.
    */
