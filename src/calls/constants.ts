@@ -1,4 +1,4 @@
-import type { Protocol } from '../rpc/index.ts'
+import { BURST_BYTES, type Protocol } from '../rpc/index.ts'
 import { MAX_MESSAGE_BYTES } from '../wire/index.ts'
 
 /** `call/1.0.0`. */
@@ -18,6 +18,12 @@ export const DETACHED_MS = 60_000
 
 /** Delivered items that are kept, beside the newest: what may be on its way is a credit of 256 KiB and half of one that was read and not granted yet. */
 export const KEPT_BYTES = 512 * 1024
+
+/** Forgotten at once, so that it costs little for each item: up to so much more is kept. */
+export const TRIM_BYTES = 64 * 1024
+
+/** What an agent may be ahead of who reads: what is sent in one turn of the loop. */
+export const READ_AHEAD_BYTES = BURST_BYTES
 
 /** What an agent may go on to make while nobody reads. */
 export const MAX_AHEAD_BYTES = 1024 * 1024

@@ -1,3 +1,5 @@
+import { takerOf } from '../rpc/index.ts'
+
 /** Where items come from, and what each must pass. */
 export interface ItemSource {
   readonly iterator: AsyncIterator<unknown>
@@ -20,6 +22,7 @@ class Items implements AsyncIterableIterator<unknown> {
   readonly #open: () => ItemSource | Promise<ItemSource>
   #opening: Promise<ItemSource> | undefined
   #source: ItemSource | undefined
+  #take: ReturnType<typeof takerOf<unknown>>
   #isOver = false
 
   constructor(open: () => ItemSource | Promise<ItemSource>) {
@@ -32,7 +35,11 @@ class Items implements AsyncIterableIterator<unknown> {
 
   next(): Promise<IteratorResult<unknown>> {
     if (this.#isOver) return Promise.resolve(DONE)
-    return this.#source === undefined ? this.#readFirst() : this.#read(this.#source)
+    if (this.#source === undefined) return this.#readFirst()
+    const ready = this.#take?.()
+    if (ready === undefined) return this.#read(this.#source)
+    const { check } = this.#source
+    return Promise.resolve(check === undefined ? ready : this.#checked(ready, check))
   }
 
   async return(): Promise<IteratorResult<unknown>> {
@@ -46,6 +53,7 @@ class Items implements AsyncIterableIterator<unknown> {
     this.#opening ??= Promise.resolve(this.#open())
     try {
       this.#source = await this.#opening
+      this.#take = takerOf(this.#source.iterator)
     } catch (err) {
       this.#isOver = true
       throw err

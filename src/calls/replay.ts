@@ -1,7 +1,14 @@
 import { MeshError } from '../errors.ts'
 import type { GrantUse } from '../grants/index.ts'
-import { type EncodedItem, encodeItem, isAsyncIterable, type RequestContext } from '../rpc/index.ts'
-import { ITEM_FRAME_BYTES, ITEM_MEMORY_BYTES, KEPT_BYTES, MAX_AHEAD_BYTES } from './constants.ts'
+import { type EncodedItem, encodeItem, isAsyncIterable, type ReadyItems, type RequestContext } from '../rpc/index.ts'
+import {
+  ITEM_FRAME_BYTES,
+  ITEM_MEMORY_BYTES,
+  KEPT_BYTES,
+  MAX_AHEAD_BYTES,
+  READ_AHEAD_BYTES,
+  TRIM_BYTES
+} from './constants.ts'
 
 export interface ReplayInit {
   /** What was asked for: only the same is resumed. */
@@ -24,10 +31,10 @@ export class Replay {
   use: GrantUse | undefined
   readonly #init: ReplayInit
   readonly #controller = new AbortController()
-  readonly #kept = new Map<number, EncodedItem>()
-  /** Numbers of the first item that is kept and the last that was made. */
+  /** Those that are kept, in order. */
+  readonly #kept: EncodedItem[] = []
+  /** The number of the first of them. */
   #first = 1
-  #last = 0
   /** The last that was given to a reader. */
   #delivered = 0
   /** Frame bytes of the kept ones up to `#delivered`, and of those after it. */
@@ -107,8 +114,17 @@ export class Replay {
     return after >= this.#first - 1 && after <= this.#last
   }
 
+  /** The number of the last item that was made. */
+  get #last(): number {
+    return this.#first + this.#kept.length - 1
+  }
+
+  #item(number: number): EncodedItem | undefined {
+    return this.#kept[number - this.#first]
+  }
+
   /** Goes on after an item; whoever read it before is told that it lost it. */
-  attach(after: number, context: RequestContext): AsyncIterableIterator<EncodedItem> {
+  attach(after: number, context: RequestContext): ReadyItems<EncodedItem> {
     this.#reader?.fail(new MeshError('CONNECTION_LOST', 'the stream was asked for again, on another connection'))
     this.#moveTo(after)
     this.#init.onRead()
@@ -116,18 +132,17 @@ export class Replay {
     return this.#reader
   }
 
-  /** The next item for its reader, or what came of the stream; undefined when that is not known yet. */
-  next(after: number): Promise<IteratorResult<EncodedItem>> | undefined {
-    const item = this.#kept.get(after + 1)
-    if (item !== undefined) {
-      if (after + 1 > this.#delivered) this.#deliver(item)
-      return Promise.resolve({ done: false, value: item })
-    }
-    if (this.#end === undefined) {
-      this.#pull()
-      return undefined
-    }
-    return this.#end.error === undefined ? Promise.resolve(DONE) : Promise.reject(this.#end.error)
+  /** The next item for its reader, if it is made already. */
+  take(after: number): EncodedItem | undefined {
+    const item = this.#item(after + 1)
+    if (item !== undefined && after + 1 > this.#delivered) this.#deliver(item)
+    return item
+  }
+
+  /** What became of the stream; undefined while more is to come, which the agent is asked for now. */
+  endOrMore(): { readonly error: MeshError | undefined } | undefined {
+    if (this.#end === undefined) this.#pull()
+    return this.#end
   }
 
   /** @param reason why nothing more is wanted; undefined when only the connection is gone */
@@ -149,32 +164,39 @@ export class Replay {
 
   /** Forgets what was delivered. */
   trim(keptBytes = 0): void {
-    while (this.#deliveredBytes > keptBytes && this.#first <= this.#delivered) {
-      const item = this.#kept.get(this.#first)
-      if (item === undefined) return
-      this.#kept.delete(this.#first)
-      this.#first += 1
+    let count = 0
+    let memory = 0
+    for (const item of this.#kept) {
+      if (this.#deliveredBytes <= keptBytes || this.#first + count > this.#delivered) break
+      count += 1
+      memory += memoryBytes(item)
       this.#deliveredBytes -= frameBytes(item)
-      this.#remember(-memoryBytes(item))
     }
+    if (count === 0) return
+    this.#kept.splice(0, count)
+    this.#first += count
+    this.#remember(-memory)
   }
 
+  /** Asks the agent for its next item, unless it is ahead of its reader far enough. */
   #pull(): void {
-    const isWanted = this.#reader !== undefined || this.#aheadBytes < MAX_AHEAD_BYTES
-    if (this.#isPulling || this.#iterator === undefined || !isWanted) return
+    const aheadBytes = this.#reader === undefined ? MAX_AHEAD_BYTES : READ_AHEAD_BYTES
+    if (this.#isPulling || this.#iterator === undefined || this.#aheadBytes >= aheadBytes) return
     this.#isPulling = true
-    this.#iterator.next().then(
-      ({ done, value }) => {
-        this.#isPulling = false
-        if (this.#end !== undefined) return
-        if (done === true) this.#finish()
-        else this.#keep(value)
-      },
-      (err: unknown) => {
-        this.#isPulling = false
-        this.#finish(MeshError.from(err))
-      }
-    )
+    this.#iterator.next().then(this.#onPulled, this.#onFailed)
+  }
+
+  // Made once: items come by the hundred thousand
+  readonly #onPulled = ({ done, value }: IteratorResult<unknown>): void => {
+    this.#isPulling = false
+    if (this.#end !== undefined) return
+    if (done === true) this.#finish()
+    else this.#keep(value)
+  }
+
+  readonly #onFailed = (err: unknown): void => {
+    this.#isPulling = false
+    this.#finish(MeshError.from(err))
   }
 
   #keep(value: unknown): void {
@@ -185,12 +207,11 @@ export class Replay {
       this.stop(MeshError.from(err))
       return
     }
-    this.#last += 1
-    this.#kept.set(this.#last, item)
+    this.#kept.push(item)
     this.#aheadBytes += frameBytes(item)
     this.#remember(memoryBytes(item))
-    if (this.#reader === undefined) this.#pull()
-    else this.#reader.wake()
+    this.#reader?.ready()
+    this.#pull()
   }
 
   #deliver(item: EncodedItem): void {
@@ -198,20 +219,20 @@ export class Replay {
     this.#delivered += 1
     this.#aheadBytes -= bytes
     // Beside the newest: it may be as large as a frame, and those before it not be read yet
-    this.trim(KEPT_BYTES)
+    if (this.#deliveredBytes > KEPT_BYTES + TRIM_BYTES) this.trim(KEPT_BYTES)
     this.#deliveredBytes += bytes
   }
 
   /** What comes after it counts as not delivered; what comes before is not asked for again. */
   #moveTo(after: number): void {
     for (; this.#delivered > after; this.#delivered -= 1) {
-      const item = this.#kept.get(this.#delivered)
+      const item = this.#item(this.#delivered)
       if (item === undefined) break
       this.#deliveredBytes -= frameBytes(item)
       this.#aheadBytes += frameBytes(item)
     }
     while (this.#delivered < after) {
-      const item = this.#kept.get(this.#delivered + 1)
+      const item = this.#item(this.#delivered + 1)
       if (item === undefined) break
       this.#deliver(item)
     }
@@ -222,7 +243,7 @@ export class Replay {
     if (this.#end !== undefined) return
     this.#end = { error }
     this.#iterator = undefined
-    this.#reader?.wake()
+    this.#reader?.ready()
     if (this.#reader === undefined) this.#init.onLeft(true)
   }
 
@@ -233,11 +254,12 @@ export class Replay {
 }
 
 /** One reading of a replay, over one connection. */
-class ReplayReader implements AsyncIterableIterator<EncodedItem> {
+class ReplayReader implements ReadyItems<EncodedItem> {
   readonly #replay: Replay
   readonly #context: RequestContext
   #after: number
   #waiter: PromiseWithResolvers<IteratorResult<EncodedItem>> | undefined
+  #isWaking = false
   #error: MeshError | undefined
   #isOver = false
 
@@ -251,27 +273,27 @@ class ReplayReader implements AsyncIterableIterator<EncodedItem> {
     return this
   }
 
+  takeReady(): IteratorYieldResult<EncodedItem> | undefined {
+    const item = this.#isOver ? undefined : this.#replay.take(this.#after)
+    if (item === undefined) return undefined
+    this.#after += 1
+    return { done: false, value: item }
+  }
+
   next(): Promise<IteratorResult<EncodedItem>> {
     const error = this.#error
     this.#error = undefined
     if (error !== undefined) return Promise.reject(error)
     if (this.#isOver) return Promise.resolve(DONE)
-    const next = this.#replay.next(this.#after)
-    if (next === undefined) {
+    const item = this.takeReady()
+    if (item !== undefined) return Promise.resolve(item)
+    const end = this.#replay.endOrMore()
+    if (end === undefined) {
       this.#waiter = Promise.withResolvers()
       return this.#waiter.promise
     }
-    this.#after += 1
-    return next.then(
-      (result) => {
-        if (result.done === true) this.#leave()
-        return result
-      },
-      (err: unknown) => {
-        this.#leave()
-        throw err
-      }
-    )
+    this.#leave()
+    return end.error === undefined ? Promise.resolve(DONE) : Promise.reject(end.error)
   }
 
   return(): Promise<IteratorResult<EncodedItem>> {
@@ -280,8 +302,15 @@ class ReplayReader implements AsyncIterableIterator<EncodedItem> {
     return Promise.resolve(DONE)
   }
 
-  /** There is something new to be read. */
-  wake(): void {
+  /** There is something new to be read. Told when the agent rests, or is far enough ahead: one waking for all that it made. */
+  ready(): void {
+    if (this.#isWaking || this.#waiter === undefined) return
+    this.#isWaking = true
+    process.nextTick(this.#wake)
+  }
+
+  readonly #wake = (): void => {
+    this.#isWaking = false
     const waiter = this.#take()
     if (waiter !== undefined) this.next().then(waiter.resolve, waiter.reject)
   }

@@ -1,7 +1,7 @@
 import { randomBytes } from 'node:crypto'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { abortError, MeshError } from '../errors.ts'
-import type { ItemStream, RequestOptions } from '../rpc/index.ts'
+import type { ItemStream, ReadyItems, RequestOptions } from '../rpc/index.ts'
 import { CALL, RESUME_FIRST_WAIT_MS, RESUME_LONGEST_WAIT_MS } from './constants.ts'
 import type { CallRequest } from './messages.ts'
 
@@ -16,7 +16,7 @@ export interface ResumedComponents {
   readonly resumeMs: number
 }
 
-type Resumed = (peer: string, body: CallRequest, options: RequestOptions) => AsyncIterator<unknown>
+type Resumed = (peer: string, body: CallRequest, options: RequestOptions) => ReadyItems<unknown>
 
 /** Streams of peers that survive their connections. */
 export function createResumed(components: ResumedComponents): Resumed {
@@ -25,7 +25,7 @@ export function createResumed(components: ResumedComponents): Resumed {
 
 const DONE = { done: true, value: undefined } as const
 
-class ResumedItems implements AsyncIterator<unknown> {
+class ResumedItems implements ReadyItems<unknown> {
   readonly #components: ResumedComponents
   readonly #peer: string
   readonly #body: CallRequest
@@ -49,6 +49,16 @@ class ResumedItems implements AsyncIterator<unknown> {
     this.#count = body.stream?.after ?? 0
     this.#deadline = performance.now() + (options.timeoutMs ?? CALL.timeoutMs)
     this.#items = this.#ask(options)
+  }
+
+  [Symbol.asyncIterator](): this {
+    return this
+  }
+
+  takeReady(): IteratorYieldResult<unknown> | undefined {
+    const item = this.#reading === undefined ? this.#items.takeReady?.() : undefined
+    if (item !== undefined) this.#count += 1
+    return item
   }
 
   next(): Promise<IteratorResult<unknown>> {

@@ -17,7 +17,7 @@ export * from './constants.ts'
 export { dispatch } from './dispatch.ts'
 export { EncodedItem, encodeItem } from './encoded-item.ts'
 export { createRpc } from './rpc.ts'
-export { isAsyncIterable } from './running-request.ts'
+export { isAsyncIterable, takerOf } from './running-request.ts'
 
 /** What a protocol is, apart from what it does. */
 export interface Protocol {
@@ -37,7 +37,8 @@ export interface Endpoint {
   /**
    * Answers one request: authorises it, parses the body, does the work.
    *
-   * @returns the result, a promise of it, or an async iterable: then each item is sent as the other side has credit for it
+   * @returns the result, a promise of it, or an async iterable: then each item is sent as the other side has credit for it,
+   *   and those of {@link ReadyItems} that are there already are sent together
    * @throws {MeshError} whatever the requester shall see; anything else reaches it as INTERNAL
    */
   handle(body: unknown, context: RequestContext): unknown
@@ -65,8 +66,16 @@ export interface RequestOptions {
   readonly timeoutMs?: number
 }
 
+/** Items that may be there before they are asked for. */
+export interface ReadyItems<T> extends AsyncIterableIterator<T> {
+  /** The next item if it is there already, without a promise; undefined when it isn't, or the items are over: `next()` tells. */
+  takeReady(): IteratorYieldResult<T> | undefined
+}
+
 /** Items as they come. */
 export interface ItemStream extends AsyncIterableIterator<unknown> {
+  /** As {@link ReadyItems.takeReady}. */
+  readonly takeReady?: ReadyItems<unknown>['takeReady']
   /** It failed, and the peer said so; false for what was noticed on this side. */
   readonly isRefused?: boolean
 }

@@ -72,13 +72,8 @@ export class ItemReader implements Reply, ItemStream {
 
   next(): Promise<IteratorResult<unknown>> {
     if (this.#request === undefined && !this.#isOver) this.#start()
-    const item = this.#items[this.#head]
-    if (item !== undefined) {
-      this.#head += 1
-      if (this.#head === this.#items.length) this.#forget()
-      this.#request?.consumed(item.bytes)
-      return Promise.resolve({ done: false, value: item.body })
-    }
+    const ready = this.takeReady()
+    if (ready !== undefined) return Promise.resolve(ready)
     const error = this.#error
     if (error !== undefined) {
       this.#error = undefined
@@ -88,6 +83,15 @@ export class ItemReader implements Reply, ItemStream {
     return new Promise((resolve, reject) => {
       this.#waiters.push({ resolve, reject })
     })
+  }
+
+  takeReady(): IteratorYieldResult<unknown> | undefined {
+    const item = this.#items[this.#head]
+    if (item === undefined) return undefined
+    this.#head += 1
+    if (this.#head === this.#items.length) this.#forget()
+    this.#request?.consumed(item.bytes)
+    return { done: false, value: item.body }
   }
 
   return(): Promise<IteratorResult<unknown>> {

@@ -1,6 +1,6 @@
 import type { Caller, Session } from '../auth/index.ts'
 import type { MeshError } from '../errors.ts'
-import type { RequestContext } from './index.ts'
+import type { ReadyItems, RequestContext } from './index.ts'
 
 /** A request that is being answered, and what its handler gets as context. */
 export class RunningRequest implements RequestContext {
@@ -80,4 +80,13 @@ export function isPromise(value: unknown): value is PromiseLike<unknown> {
 
 export function isAsyncIterable(value: unknown): value is AsyncIterable<unknown> {
   return typeof value === 'object' && value !== null && Symbol.asyncIterator in value
+}
+
+/** How to take what is there already from an iterator; undefined when it knows no such thing. */
+export function takerOf<T>(iterator: AsyncIterator<T>): (() => IteratorYieldResult<T> | undefined) | undefined {
+  return isReady(iterator) ? () => iterator.takeReady() : undefined
+}
+
+function isReady<T>(iterator: AsyncIterator<T>): iterator is ReadyItems<T> {
+  return 'takeReady' in iterator
 }

@@ -8,7 +8,7 @@ import { createDeadlines, type Deadlines } from './deadlines.ts'
 import { EncodedItem, encodeItem, toJson } from './encoded-item.ts'
 import type { Endpoint } from './index.ts'
 import { type Frame, idOfBrokenFrame, type RequestFrame, readFrame } from './messages.ts'
-import { discard, isAsyncIterable, isPromise, RunningRequest } from './running-request.ts'
+import { discard, isAsyncIterable, isPromise, RunningRequest, takerOf } from './running-request.ts'
 
 /** What a peer has running at one endpoint, over all its channels. */
 export interface Load {
@@ -194,12 +194,13 @@ export class ServedChannel {
     try {
       iterator = items[Symbol.asyncIterator]()
       request.iterator = iterator
+      const take = takerOf(iterator)
       while (!request.isStopped) {
         if (request.credit <= 0 || this.#frames.isFull) {
           await request.turn()
           continue
         }
-        const { done, value } = await iterator.next()
+        const { done, value } = take?.() ?? (await iterator.next())
         if (request.isStopped) break
         if (done === true) {
           this.#running.delete(request.id)
