@@ -4,7 +4,7 @@ import type { AgentAddress, Invocation } from '../calls/index.ts'
 import { MeshError } from '../errors.ts'
 import type { Facts, PolicyRequest, Reservation } from '../policy/index.ts'
 import type { Capability } from '../registry/messages.ts'
-import { isAsyncIterable, type RequestOptions } from '../rpc/index.ts'
+import { dispatch as dispatchTo, isAsyncIterable, type RequestContext, type RequestOptions } from '../rpc/index.ts'
 import { readOrCreatePrivate } from '../store/index.ts'
 import { createAnswers } from './answers.ts'
 import { MAX_RUNNING_PER_CALLER, RESOLVE_TIMEOUT_MS } from './constants.ts'
@@ -99,7 +99,7 @@ function createTurns(): InTurn {
 }
 
 /** Calls agents of others, in the name of this node. */
-function createForwarding({ policy, calls, discovery, owner }: EdgesComponents) {
+function createForwarding({ policy, calls, discovery, owner, protocols }: EdgesComponents) {
   const capabilityAt = async (
     { peer, agent }: AgentAddress,
     { capability, kind }: Invocation,
@@ -124,38 +124,45 @@ function createForwarding({ policy, calls, discovery, owner }: EdgesComponents) 
     { target: _target, stream, ...invocation }: EdgeInvocation,
     options: RequestOptions
   ): Promise<unknown> => {
-    if (stream !== undefined && stream.after > 0)
-      throw new MeshError('STREAM_LOST', 'a stream of another node is not taken up again here', { hint: 'call again' })
     const found = await capabilityAt(address, invocation, within(RESOLVE_TIMEOUT_MS, options.signal))
     const kind = invocation.kind ?? found?.kind ?? 'tool'
-    const reservation = await admit(policy, {
+    const resource = `${kind}:${address.peer}/${address.agent}/${invocation.capability}`
+    const request = {
       caller: session.caller,
       action: 'call.forward',
-      resource: `${kind}:${address.peer}/${address.agent}/${invocation.capability}`,
+      resource,
       facts: factsOf(found, invocation.input)
-    })
+    }
+    const reserve = admit(policy, request)
     // What was allowed is what is asked for, also when the other owner has changed it meanwhile
     const asked = { ...invocation, kind }
-    const spent = (): void => reservation?.settle({})
-    if (found?.streaming === true)
-      return untilOver(
-        calls.stream(owner.caller, () => address, asked, options),
-        options.signal,
-        spent
-      )
+    const items = async (during: RequestOptions): Promise<AsyncIterable<unknown>> => {
+      const reservation = await reserve()
+      const streamed = calls.stream(owner.caller, () => address, asked, during)
+      return untilOver(streamed, during.signal, () => reservation?.settle({}))
+    }
+    if (stream !== undefined) {
+      const { timeoutMs } = options
+      const make = ({ signal }: RequestContext) => items({ signal, ...(timeoutMs === undefined ? {} : { timeoutMs }) })
+      const handle = (_: unknown, context: RequestContext) => calls.keep(stream, { resource, context }, make)
+      return dispatchTo({ protocol: protocols.call, handle }, session, undefined, options)
+    }
+    if (found?.streaming === true) return items(options)
+    const reservation = await reserve()
     try {
       return await calls.call(owner.caller, address, asked, options)
     } finally {
-      spent()
+      reservation?.settle({})
     }
   }
 }
 
-async function admit(policy: EdgesComponents['policy'], request: PolicyRequest): Promise<Reservation | undefined> {
+/** @returns what takes it from the limits, once: a stream that goes on has been taken from them @throws {MeshError} FORBIDDEN */
+function admit(policy: EdgesComponents['policy'], request: PolicyRequest): () => Promise<Reservation | undefined> {
   const decision = policy.decide(request)
   // An ask can't be answered by a grant: those are about this node's own agents
   if (decision.effect !== 'allow') throw new MeshError('FORBIDDEN', decision.reason)
-  return policy.reserve(decision, request)
+  return async () => policy.reserve(decision, request)
 }
 
 function factsOf(found: Capability | undefined, input: unknown): Facts {

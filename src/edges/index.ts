@@ -25,7 +25,7 @@ export { createEdges } from './edges.ts'
 export interface EdgeInvocation extends Invocation {
   /** Agent id, `@name` or `@name@peer`. */
   readonly target: string
-  /** Makes a stream of this node's own agents one that can be resumed: 22 base64url characters, and how many items are there already. */
+  /** Makes the answer a stream that can be resumed by any edge: 22 base64url characters, and how many items are there already. */
   readonly stream?: { readonly id: string; readonly after: number }
 }
 
@@ -94,7 +94,7 @@ export interface EdgesComponents {
   readonly pairing: Pick<Pairing, 'secretsOf'>
   readonly policy: Pick<Policy, 'decide' | 'judge' | 'reserve'>
   readonly rpc: Pick<Rpc, 'dispatch'>
-  readonly calls: Pick<Calls, 'call' | 'stream'>
+  readonly calls: Pick<Calls, 'call' | 'keep' | 'stream'>
   readonly discovery: Pick<Discovery, 'resolve'>
   readonly protocols: Readonly<Record<EdgeProtocol, Protocol>>
   readonly networkMetrics?: (() => Promise<string>) | undefined

@@ -34,8 +34,13 @@ export const clientFrame = z.discriminatedUnion('type', [
     /** Semver range. */
     version: z.string().max(128).optional(),
     input: z.unknown().optional(),
-    /** Items as they come; else they are one array. */
-    stream: z.boolean().optional(),
+    /** Items as they come, else they are one array; with an id and what is there already, a stream that can be taken up again. */
+    stream: z
+      .union([
+        z.boolean(),
+        z.strictObject({ id: z.string().regex(/^[\w-]{22}$/), after: z.int().min(0).max(Number.MAX_SAFE_INTEGER) })
+      ])
+      .optional(),
     /** Items that may be sent before the client gives more; absent: as fast as the connection takes them. */
     credit: z.int().min(1).max(MAX_WS_CREDIT).optional(),
     timeoutMs: timeoutMs.optional()

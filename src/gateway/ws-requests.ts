@@ -97,12 +97,10 @@ export class Requests {
   ) {
     const { node, session } = this.#init
     const options = { signal: running.controller.signal, ...(timeoutMs === undefined ? {} : { timeoutMs }) }
-    const result = await node.edges.invoke(session(), defined(rest), options)
-    if (!isItems(result)) {
-      if (!stream) return this.#answer(id, result, running)
-      await this.#items(id, [result], running)
-    } else if (stream) await this.#items(id, result, running)
-    else return this.#answer(id, await collect(result), running)
+    const named = typeof stream === 'object' ? stream : undefined
+    const result = await node.edges.invoke(session(), { ...defined(rest), ...(named && { stream: named }) }, options)
+    if (stream === false) return this.#answer(id, isItems(result) ? await collect(result) : result, running)
+    await this.#items(id, isItems(result) ? result : [result], running, named?.after)
     this.#send({ type: 'end', id })
   }
 
@@ -133,8 +131,13 @@ export class Requests {
     this.#send({ type: 'end', id, summary: await results.summary })
   }
 
-  async #items(id: string, items: AsyncIterable<unknown> | readonly unknown[], running: Running): Promise<void> {
-    let seq = 0
+  async #items(
+    id: string,
+    items: AsyncIterable<unknown> | readonly unknown[],
+    running: Running,
+    after = 0
+  ): Promise<void> {
+    let seq = after
     for await (const item of items) {
       await this.#room(running)
       running.credit -= 1
