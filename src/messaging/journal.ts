@@ -25,9 +25,29 @@ export interface Unit {
   readonly failed: (err: MeshError) => void
 }
 
+/** A message of the outbox as it is sent. */
+export interface Queued {
+  readonly n: number
+  readonly id: string
+  readonly pair: number
+  readonly seq: number
+  readonly exp: number
+  readonly signature: number
+  /** That signature, where it is at hand. */
+  readonly jws?: string
+  readonly text: string
+}
+
 interface Pair {
   readonly id: number
   seq: number
+}
+
+/** Messages to one peer that are signed and written together. */
+interface Outgoing {
+  readonly peer: string
+  readonly rows: Omit<OutRow, 'signature'>[]
+  readonly queued: Queued[]
 }
 
 /** Units in one transaction; more than senders have in flight, so that a commit takes all that came during the last. */
@@ -41,8 +61,8 @@ export interface JournalComponents {
   readonly store: Store
   readonly identity: Identity
   readonly clock: () => number
-  /** Messages are on disk, by peer. */
-  readonly onQueued: (peer: string, count: number, bytes: number) => void
+  /** Messages to a peer are on disk; in the order of their table, and never before those with a lower number. */
+  readonly onQueued: (peer: string, messages: readonly Queued[]) => void
   /** What was being written isn't kept; nor, when they follow one another, what was waiting. */
   readonly onFailure: (err: MeshError, isInOrder: boolean) => void
 }
@@ -60,6 +80,7 @@ export class Journal {
   readonly #pairs = new LRUCache<string, Pair>({ max: MAX_PAIRS_IN_MEMORY })
   #nextPair: number
   #nextSignature: number
+  #nextMessage: number
   #units: Unit[] = []
   #sends: Unit[] = []
   #isWriting = false
@@ -76,6 +97,7 @@ export class Journal {
     const { store } = components
     this.#nextPair = next(store, 'SELECT max(id) AS last FROM message_pair')
     this.#nextSignature = next(store, 'SELECT max(id) AS last FROM message_signature')
+    this.#nextMessage = next(store, 'SELECT max(n) AS last FROM message_out')
   }
 
   add(unit: Unit): void {
@@ -162,7 +184,7 @@ export class Journal {
     const statements: Statement[] = []
     const seqs = units.map(({ drafts }) => (drafts === undefined || drafts.length === 0 ? NONE : new Array<number>()))
     const hasMessages = seqs.some((each) => each !== NONE)
-    const signed = hasMessages ? this.#addMessages(units, seqs, statements) : undefined
+    const outgoing = hasMessages ? this.#number(units, seqs, statements) : []
     const pairs = new Map<number, PairRow>()
     for (const unit of units) {
       if (unit.pair !== undefined) pairs.set(unit.pair.id, unit.pair)
@@ -170,9 +192,9 @@ export class Journal {
     }
     for (const pair of pairs.values()) statements.push(putPair(pair))
     const write = () => this.#components.store.write(statements)
-    if (signed !== undefined) await this.#inOrder(signed, write)
+    if (hasMessages) await this.#inOrder(Promise.all(outgoing.map((each) => this.#sign(each, statements))), write)
     else if (statements.length > 0) await write()
-    this.#announce(units)
+    for (const { peer, queued } of outgoing) this.#components.onQueued(peer, queued)
     for (const [index, { done }] of units.entries()) done(seqs[index] ?? NONE)
   }
 
@@ -191,26 +213,11 @@ export class Journal {
     }
   }
 
-  #announce(units: readonly Unit[]): void {
-    const peers = new Map<string, { count: number; bytes: number }>()
-    for (const { drafts = [] } of units) {
-      for (const draft of drafts) {
-        const of = peers.get(draft.peer) ?? { count: 0, bytes: 0 }
-        of.count += 1
-        of.bytes += this.#sizes.get(draft) ?? 0
-        peers.set(draft.peer, of)
-      }
-    }
-    for (const [peer, { count, bytes }] of peers) this.#components.onQueued(peer, count, bytes)
-  }
-
-  readonly #sizes = new WeakMap<Draft, number>()
-
-  /** Numbers them at once. @returns when they are signed too */
-  #addMessages(units: readonly Unit[], seqs: readonly number[][], statements: Statement[]): Promise<unknown> {
+  /** @returns the messages of the units, by peer */
+  #number(units: readonly Unit[], seqs: readonly number[][], statements: Statement[]): Outgoing[] {
     const now = this.#components.clock()
     const used = new Map<string, { pair: Pair; draft: Draft }>()
-    const byPeer = new Map<string, Omit<OutRow, 'signature'>[]>()
+    const byPeer = new Map<string, Outgoing>()
     for (const [index, { drafts = [] }] of units.entries()) {
       for (const draft of drafts) {
         const key = `${draft.envelope.from} ${draft.envelope.to}`
@@ -219,12 +226,11 @@ export class Journal {
         pair.seq = Math.max(pair.seq + 1, now * 1_000)
         used.set(key, { pair, draft })
         const envelope: Envelope = { ...draft.envelope, seq: pair.seq }
-        const text = canonicalJson(envelope)
-        this.#sizes.set(draft, text.length)
         seqs[index]?.push(pair.seq)
-        const rows = byPeer.get(draft.peer) ?? []
-        if (rows.length === 0) byPeer.set(draft.peer, rows)
-        rows.push({ envelope, text, pair: pair.id, peer: draft.peer })
+        const { peer } = draft
+        const outgoing = byPeer.get(peer) ?? { peer, rows: [], queued: [] }
+        byPeer.set(peer, outgoing)
+        outgoing.rows.push({ n: this.#nextMessage++, envelope, text: canonicalJson(envelope), pair: pair.id, peer })
       }
     }
     for (const { pair, draft } of used.values()) {
@@ -233,10 +239,10 @@ export class Journal {
         putPair({ id: pair.id, direction: 'out', peer: draft.peer, sender, recipient, seq: pair.seq, at: now })
       )
     }
-    return Promise.all([...byPeer.values()].map((rows) => this.#sign(rows, statements)))
+    return [...byPeer.values()]
   }
 
-  async #sign(rows: readonly Omit<OutRow, 'signature'>[], statements: Statement[]): Promise<void> {
+  async #sign({ rows, queued }: Outgoing, statements: Statement[]): Promise<void> {
     const { identity } = this.#components
     for (let at = 0; at < rows.length; at += MAX_BATCH_MESSAGES) {
       const batch = rows.slice(at, at + MAX_BATCH_MESSAGES)
@@ -249,6 +255,9 @@ export class Journal {
       for (const row of batch) {
         statements.push(insertOut({ ...row, signature }))
         if (row.envelope.kind === 'request') statements.push(insertRequest(row.envelope))
+        const { n, pair, text } = row
+        const { id, seq, exp } = row.envelope
+        queued.push({ n, id, pair, seq, exp, signature, jws, text })
       }
     }
   }

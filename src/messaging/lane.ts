@@ -9,6 +9,7 @@ import {
   RETRY_MAX_MS,
   RETRY_MIN_MS
 } from './constants.ts'
+import type { Queued } from './journal.ts'
 import type { DeliverAnswer, DeliverRequest, DeliverResult } from './messages.ts'
 import { list, number, text } from './rows.ts'
 import type { Settlement } from './settling.ts'
@@ -25,16 +26,8 @@ export interface LaneComponents {
   readonly settle: (items: readonly Settlement[]) => Promise<void>
 }
 
-/** A message as it is sent. */
-interface Queued {
-  readonly n: number
-  readonly id: string
-  readonly pair: number
-  readonly seq: number
-  readonly after: number
-  readonly signature: number
-  readonly envelope: string
-}
+/** A message on its way; `after` is the seq of the one before it in its pair. */
+type Sending = Queued & { readonly after: number }
 
 interface Block {
   until: number
@@ -42,13 +35,16 @@ interface Block {
 }
 
 /**
- * Brings what is queued for one peer there: in order, some batches at a time, again with backoff. Keeps no message in memory that
- * isn't on its way.
+ * Brings what is queued for one peer there: in order, some batches at a time, again with backoff. Messages that come while it has
+ * read all there were go on from memory, as many as fit a few batches; all others are read from their table.
  */
 export class Lane {
   readonly #components: LaneComponents
   /** Up to here it has been read. */
   #cursor = 0
+  /** What follows the cursor; undefined while only the table has all of it. */
+  #fresh: Queued[] | undefined
+  #freshBytes = 0
   /** seq of the last that was read, by pair: what the next comes after. */
   readonly #last = new Map<number, number>()
   readonly #blocks = new Map<number, Block>()
@@ -81,6 +77,18 @@ export class Lane {
     if (this.isIdle) this.#rewind()
   }
 
+  /** These are in the table now. */
+  add(messages: readonly Queued[]): void {
+    for (const message of messages) this.#addFresh(message)
+    this.wake()
+  }
+
+  /** Reads the table before anything else is sent. */
+  forget(): void {
+    this.#fresh = undefined
+    this.#freshBytes = 0
+  }
+
   /** The peer is there: whatever was waited for is over. */
   wakeNow(): void {
     this.#attempt = 0
@@ -98,6 +106,14 @@ export class Lane {
     this.#isStopped = true
   }
 
+  #addFresh(message: Queued): void {
+    // A read of the table may have been faster than the news of the commit
+    if (this.#fresh === undefined || message.n <= this.#cursor) return
+    this.#freshBytes += message.text.length
+    if (this.#freshBytes > MAX_FRESH_BYTES || this.#fresh.length >= MAX_FRESH) this.forget()
+    else this.#fresh.push(message)
+  }
+
   #unblock(): void {
     const now = this.#components.clock()
     for (const block of this.#blocks.values()) {
@@ -111,58 +127,75 @@ export class Lane {
 
   #rewind(): void {
     this.#cursor = 0
+    this.forget()
     this.#last.clear()
     const again = this.#isRewinding
     this.#isRewinding = false
     if (again) this.wake()
   }
 
-  #read(): Queued[] {
-    const batch = this.#select(this.#cursor, this.#last)
-    const last = batch.at(-1)
-    if (last !== undefined) this.#cursor = last.n
+  #read(): Sending[] {
+    const isFresh = this.#fresh !== undefined
+    const rows = this.#fresh ?? this.#select()
+    const now = this.#components.clock()
+    const batch: Sending[] = []
+    const signatures = new Set<number>()
+    let [taken, bytes] = [0, 0]
+    for (const row of rows) {
+      bytes += Buffer.byteLength(row.text) + (signatures.has(row.signature) ? 0 : SIGNATURE_BYTES)
+      if (batch.length >= MAX_BATCH_MESSAGES || (batch.length > 0 && bytes > MAX_BATCH_BYTES)) break
+      taken += 1
+      this.#cursor = row.n
+      if (isFresh) this.#freshBytes -= row.text.length
+      if (row.exp <= now) continue
+      signatures.add(row.signature)
+      batch.push({ ...row, after: this.#last.get(row.pair) ?? 0 })
+      this.#last.set(row.pair, row.seq)
+    }
+    if (isFresh) rows.splice(0, taken)
+    else if (taken === rows.length && rows.length < MAX_BATCH_MESSAGES && this.#blocked.length === 0) this.#fresh = []
     return batch
   }
 
-  #select(cursor: number, last: Map<number, number>): Queued[] {
+  get #blocked(): number[] {
+    return [...this.#blocks].filter(([, { until }]) => until !== Number.POSITIVE_INFINITY).map(([pair]) => pair)
+  }
+
+  #select(): Queued[] {
     const { peer, store, clock } = this.#components
-    const blocked = [...this.#blocks].filter(([, { until }]) => until !== Number.POSITIVE_INFINITY)
     const rows = store.all(
-      `SELECT n, id, pair, seq, signature, envelope FROM message_out
+      `SELECT n, id, pair, seq, exp, signature, envelope FROM message_out
        WHERE peer = ? AND state = 'queued' AND n > ? AND pair NOT IN (SELECT value FROM json_each(?)) AND exp > ?
        ORDER BY n LIMIT ?`,
-      [peer, cursor, list(blocked.map(([pair]) => pair)), clock(), MAX_BATCH_MESSAGES]
+      [peer, this.#cursor, list(this.#blocked), clock(), MAX_BATCH_MESSAGES]
     )
-    const batch: Queued[] = []
-    const signatures = new Set<number>()
-    let bytes = 0
-    for (const row of rows) {
-      const queued = readQueued(row, last)
-      bytes += Buffer.byteLength(queued.envelope)
-      if (!signatures.has(queued.signature)) bytes += SIGNATURE_BYTES
-      if (batch.length > 0 && bytes > MAX_BATCH_BYTES) break
-      signatures.add(queued.signature)
-      last.set(queued.pair, queued.seq)
-      batch.push(queued)
-    }
-    return batch
+    return rows.map(readQueued)
   }
 
-  #request(batch: readonly Queued[]): DeliverRequest {
-    const ids = [...new Set(batch.map(({ signature }) => signature))]
-    const rows = this.#components.store.all(
-      'SELECT id, jws FROM message_signature WHERE id IN (SELECT value FROM json_each(?))',
-      [list(ids)]
-    )
-    const jws = new Map(rows.map((row) => [number(row, 'id'), text(row, 'jws')]))
+  #request(batch: readonly Sending[]): DeliverRequest {
+    const jws = new Map(batch.map((message) => [message.signature, message.jws]))
+    const ids = [...jws.keys()]
+    const missing = ids.filter((id) => jws.get(id) === undefined)
+    if (missing.length > 0) {
+      const rows = this.#components.store.all(
+        'SELECT id, jws FROM message_signature WHERE id IN (SELECT value FROM json_each(?))',
+        [list(missing)]
+      )
+      for (const row of rows) jws.set(number(row, 'id'), text(row, 'jws'))
+    }
+    const places = new Map(ids.map((id, index) => [id, index]))
     return {
       op: 'deliver',
       signatures: ids.map((id) => jws.get(id) ?? ''),
-      messages: batch.map(({ envelope, signature, after }) => ({ envelope, sig: ids.indexOf(signature), after }))
+      messages: batch.map(({ text: envelope, signature, after }) => ({
+        envelope,
+        sig: places.get(signature) ?? 0,
+        after
+      }))
     }
   }
 
-  async #deliver(batch: readonly Queued[]): Promise<void> {
+  async #deliver(batch: readonly Sending[]): Promise<void> {
     try {
       const answer = await this.#components.deliver(this.#components.peer, this.#request(batch))
       this.problem = undefined
@@ -193,7 +226,7 @@ export class Lane {
   }
 
   /** What the answer says of each message; whatever isn't on the other disk stops the batch after it. */
-  async #judge(batch: readonly Queued[], { results, receipts }: DeliverAnswer): Promise<Settlement[]> {
+  async #judge(batch: readonly Sending[], { results, receipts }: DeliverAnswer): Promise<Settlement[]> {
     if (results.length !== batch.length)
       throw new MeshError('INVALID_MESSAGE', 'the answer is not about these messages')
     const settlements = receipts === undefined ? [] : await this.#receipts(receipts)
@@ -258,15 +291,18 @@ export class Lane {
 /** What one is reckoned at; most are smaller. */
 const SIGNATURE_BYTES = 4_400
 
-function readQueued(row: Row, last: ReadonlyMap<number, number>): Queued {
-  const pair = number(row, 'pair')
+/** What is kept in memory of what follows: the batches that may be under way, as one of each goes out. */
+const MAX_FRESH = MAX_BATCHES_IN_FLIGHT * MAX_BATCH_MESSAGES
+const MAX_FRESH_BYTES = MAX_BATCHES_IN_FLIGHT * MAX_BATCH_BYTES
+
+function readQueued(row: Row): Queued {
   return {
     n: number(row, 'n'),
     id: text(row, 'id'),
-    pair,
+    pair: number(row, 'pair'),
     seq: number(row, 'seq'),
-    after: last.get(pair) ?? 0,
+    exp: number(row, 'exp'),
     signature: number(row, 'signature'),
-    envelope: text(row, 'envelope')
+    text: text(row, 'envelope')
   }
 }

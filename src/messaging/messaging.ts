@@ -216,6 +216,7 @@ class MessageRoom implements Messaging {
     const { store, clock } = this.#components
     const [at, reason] = [clock(), 'the peer was blocked']
     const queued = store.all("SELECT id FROM message_out WHERE peer = ? AND state = 'queued'", [peer])
+    this.#lanes.get(peer)?.forget()
     await this.#settling.settle(
       queued.map((row) => ({ id: text(row, 'id'), peer: undefined, state: 'cancelled', at, reason }) as const)
     )
@@ -353,9 +354,10 @@ class MessageRoom implements Messaging {
       store,
       identity,
       clock,
-      onQueued: (peer, count, bytes) => {
-        this.#room.add(peer, count, bytes)
-        if (this.#timer !== undefined) this.#lane(peer).wake()
+      onQueued: (peer, messages) => {
+        const bytes = messages.reduce((sum, { text: json }) => sum + json.length, 0)
+        this.#room.add(peer, messages.length, bytes)
+        if (this.#timer !== undefined) this.#lane(peer).add(messages)
       },
       onFailure: (err, isInOrder) => {
         if (isInOrder) state.forget()

@@ -135,6 +135,8 @@ export function insertSignature(id: number, jws: string): Statement {
 }
 
 export interface OutRow {
+  /** Rises with each row of the table. */
+  readonly n: number
   readonly envelope: Envelope
   readonly text: string
   readonly pair: number
@@ -142,12 +144,12 @@ export interface OutRow {
   readonly signature: number
 }
 
-export function insertOut({ envelope, text: json, pair, peer, signature }: OutRow): Statement {
+export function insertOut({ n, envelope, text: json, pair, peer, signature }: OutRow): Statement {
   const { id, seq, kind, sent, exp } = envelope
   return {
-    sql: `INSERT INTO message_out (id, pair, peer, seq, state, kind, sent_at, exp, bytes, signature, envelope)
-          VALUES (?, ?, ?, ?, 'queued', ?, ?, ?, ?, ?, ?)`,
-    params: [id, pair, peer, seq, kind, sent, exp, json.length, signature, json]
+    sql: `INSERT INTO message_out (n, id, pair, peer, seq, state, kind, sent_at, exp, bytes, signature, envelope)
+          VALUES (?, ?, ?, ?, ?, 'queued', ?, ?, ?, ?, ?, ?)`,
+    params: [n, id, pair, peer, seq, kind, sent, exp, json.length, signature, json]
   }
 }
 

@@ -2,6 +2,7 @@ import { Worker } from 'node:worker_threads'
 import { type ErrorBody, MeshError } from '../errors.ts'
 import { MAX_COMMIT_WRITES, MAX_QUEUED_WRITES } from './constants.ts'
 import { closed, type Outcome, restore } from './database.ts'
+import { type Group, pack } from './group.ts'
 import type { Migrations, Row, SqlValue, Statement, Store } from './index.ts'
 import { type Connection, openReader, read, sqliteError } from './sqlite.ts'
 
@@ -10,8 +11,8 @@ export interface WorkerInit {
   readonly migrations: readonly Migrations[]
 }
 
-/** A group of transactions to commit together, or the end. */
-export type ToWorker = readonly (readonly Statement[])[] | 'close'
+/** A group, or the end. */
+export type ToWorker = Group | 'close'
 
 export type FromWorker =
   | 'ready'
@@ -128,7 +129,7 @@ class ThreadedStore implements Store {
     this.#inFlight = this.#queue.splice(0, MAX_COMMIT_WRITES)
     if (this.#inFlight.length === 0) return this.#onIdle?.()
     try {
-      this.#worker.postMessage(this.#inFlight.map(({ statements }) => statements) satisfies ToWorker)
+      this.#worker.postMessage(pack(this.#inFlight.map(({ statements }) => statements)) satisfies ToWorker)
     } catch (err) {
       // A value that can't be cloned is a defect of its writer; which one it was, the error doesn't say.
       this.#settle(this.#inFlight.map(() => ({ error: sqliteError(err).toJSON(), detail: String(err) })))

@@ -2,6 +2,7 @@
 import { parentPort, workerData } from 'node:worker_threads'
 import { MeshError } from '../errors.ts'
 import { commit, openDatabase } from './database.ts'
+import { unpack } from './group.ts'
 import type { FromWorker, ToWorker, WorkerInit } from './threaded.ts'
 
 if (parentPort !== null) serve(parentPort, workerData as WorkerInit) // what openStore passes
@@ -11,7 +12,7 @@ function serve(port: NonNullable<typeof parentPort>, { path, migrations }: Worke
   try {
     const connection = openDatabase(path, migrations)
     port.on('message', (message: ToWorker) => {
-      if (message !== 'close') return tell({ outcomes: commit(connection, message) })
+      if (message !== 'close') return tell({ outcomes: commit(connection, unpack(message)) })
       connection.db.close()
       port.close()
     })
