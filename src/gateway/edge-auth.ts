@@ -25,6 +25,7 @@ import {
 import { checkDpop } from './edge-dpop.ts'
 import { type Hosts, isLoopback } from './edge-hosts.ts'
 import type { Replays } from './edge-replays.ts'
+import { isBadCredential } from './problems.ts'
 
 interface AuthenticateOptions {
   /** All of it, where a signature is to cover it; absent: there is none. */
@@ -140,7 +141,8 @@ function createAttempts(now: () => number): <T>(request: IncomingMessage, work: 
     try {
       return await work()
     } catch (err) {
-      if (isCounted && err instanceof MeshError && err.code === 'UNAUTHENTICATED') {
+      // Who shows nothing guesses nothing
+      if (isCounted && isBadCredential(err)) {
         current.count += 1
         refusals.set(remoteAddress, current)
       }
@@ -148,6 +150,10 @@ function createAttempts(now: () => number): <T>(request: IncomingMessage, work: 
     }
   }
 }
+
+/** For people who have only just found the edge; the ways are in WWW-Authenticate too. */
+const NEXT_STEP =
+  'send Authorization: Bearer with an API key (pryx-mesh keys create), an access token or, on this machine, the token in http.token of the home'
 
 type ReaderInit = Pick<EdgeAuthInit, 'edges' | 'hosts' | 'now'>
 
@@ -162,7 +168,7 @@ function createReader({ edges, hosts, now }: ReaderInit) {
     const presented = [...apiKeyOf(request), ...(token === undefined ? [] : [tokenOrKey(token)])]
     const certificate = certificateFrom(request)
     if (presented.length === 0 && certificate === undefined && signed === undefined)
-      throw refused('unbound', 'no credentials were presented')
+      throw new MeshError('UNAUTHENTICATED', 'no credentials were presented', { hint: NEXT_STEP })
     return {
       claim: {
         presented,

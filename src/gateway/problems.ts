@@ -23,8 +23,8 @@ export class HttpError extends MeshError {
 }
 
 export interface ProblemOptions {
-  /** What `WWW-Authenticate` says. */
-  readonly challenge: string
+  /** What `WWW-Authenticate` says; an `error` when credentials were bad, none when there were none (RFC 6750 §3). */
+  readonly challenge: (error?: 'invalid_token') => string
   /** Told what is behind an INTERNAL, which says nothing itself. */
   readonly onDefect?: ((cause: unknown) => void) | undefined
 }
@@ -38,12 +38,17 @@ export function problem(thrown: unknown, { challenge, onDefect }: ProblemOptions
     status: body.status,
     headers: {
       'content-type': 'application/problem+json',
-      ...(body.status === 401 && { 'www-authenticate': challenge }),
+      ...(body.status === 401 && { 'www-authenticate': challenge(isBadCredential(err) ? 'invalid_token' : undefined) }),
       ...(body.status === 429 && { 'retry-after': String(retryAfterSeconds(err)) }),
       ...pendingHeaders(err),
       ...(err instanceof HttpError && err.headers)
     }
   })
+}
+
+/** Something was presented that isn't accepted, where an UNAUTHENTICATED without a reason says that nothing was. */
+export function isBadCredential(err: unknown): boolean {
+  return err instanceof MeshError && err.code === 'UNAUTHENTICATED' && err.data !== undefined
 }
 
 export function problemOf(err: MeshError): Problem {

@@ -42,7 +42,7 @@ export function createRest(init: RestInit): App {
   const app: App = new Hono()
   const metrics = createMetrics(init.node)
   const fail = (err: unknown, context: Request): Response =>
-    problem(err, { challenge: challengeOf(init, context), onDefect: init.onDefect })
+    problem(err, { challenge: (error) => challengeOf(init, context, error), onDefect: init.onDefect })
   app.onError(fail)
   app.notFound((context) => fail(missing(context.req.method, context.req.path), context))
   guard(app, init)
@@ -148,10 +148,11 @@ function kept(work: () => Promise<void>, forMs: number): () => Promise<void> {
 }
 
 /** RFC 9110 §11.6.1: the ways to say who one is; RFC 9728 §5.1 tells where tokens are had. */
-function challengeOf({ hosts }: RestInit, { env }: Request): string {
+function challengeOf({ hosts }: RestInit, { env }: Request, error: string | undefined): string {
   const origin = hosts.originOf(env.incoming)
   const metadata = origin === undefined ? '' : `, resource_metadata="${origin}/.well-known/oauth-protected-resource"`
-  return `DPoP algs="${DPOP_ALGORITHMS.join(' ')}"${metadata}, Bearer realm="pryx-mesh"${metadata}`
+  const wrong = error === undefined ? '' : `, error="${error}"`
+  return `DPoP algs="${DPOP_ALGORITHMS.join(' ')}"${metadata}${wrong}, Bearer realm="pryx-mesh"${metadata}${wrong}`
 }
 
 const PATHS = OPERATIONS.map(({ method, path }) => ({

@@ -41,6 +41,9 @@ describe('the owner', () => {
   it('is nobody with another token', async () => {
     const { url } = await startEdge()
     const response = await fetch(url + SELF, { headers: { authorization: `Bearer mesh_o_${'x'.repeat(43)}` } })
+    expect(response.headers.get('www-authenticate')).toMatch(
+      /^DPoP .*, error="invalid_token", Bearer .*, error="invalid_token"$/
+    )
     expect(await problemOf(response)).toEqual({ status: 401, code: 'UNAUTHENTICATED', reason: 'unknown' })
   })
 
@@ -55,7 +58,13 @@ it('who shows nothing is told the ways', async () => {
   const { url } = await startEdge()
   const response = await fetch(url + SELF)
   expect(response.headers.get('www-authenticate')).toMatch(/^DPoP algs=".*", resource_metadata="http:.*", Bearer /)
-  expect(await problemOf(response)).toEqual({ status: 401, code: 'UNAUTHENTICATED', reason: 'unbound' })
+  expect(response.headers.get('www-authenticate'), 'RFC 6750 §3.1: no error where nothing was shown').not.toContain(
+    'error'
+  )
+  const problem = (await response.json()) as Record<string, unknown>
+  expect(problem).toMatchObject({ status: 401, code: 'UNAUTHENTICATED', detail: 'no credentials were presented' })
+  expect(problem['hint']).toContain('Authorization: Bearer')
+  expect(problem).not.toHaveProperty('data')
   const metadata = await fetch(`${url}/.well-known/oauth-protected-resource`)
   expect(await metadata.json()).toMatchObject({ bearer_methods_supported: ['header'] })
 })
