@@ -112,3 +112,24 @@ it.each([
   const { code, stderr } = await run(['agents', 'update', 'well', '--available', hours, '--home', home])
   expect({ code, stderr }).toEqual({ code: 2, stderr: expect.stringContaining(text) })
 })
+
+it('is beside the state of each agent in their list', async () => {
+  const { home } = await start()
+  const [people, programs] = await Promise.all([
+    run(['agents', 'list', '--home', home]),
+    run(['agents', 'list', '--json', '--home', home])
+  ])
+  const rows = people.stdout.split('\n').map((row) => row.split('\t'))
+  expect(rows.map(([name, state, health]) => [name, state, health]).slice(0, 3)).toEqual([
+    ['asleep', 'up', 'sleeping'],
+    ['ill', 'up', 'degraded'],
+    ['well', 'up', 'up']
+  ])
+  expect(rows[1]?.at(-1)).toBe('100 % of the last 12 calls failed')
+  const agents = JSON.parse(programs.stdout) as { name: string; health: string }[]
+  expect(agents.map(({ name, health }) => [name, health])).toEqual([
+    ['asleep', 'sleeping'],
+    ['ill', 'degraded'],
+    ['well', 'up']
+  ])
+})

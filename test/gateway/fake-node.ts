@@ -25,7 +25,6 @@ type Guarded =
   | 'check'
   | 'edges'
   | 'exchangeToken'
-  | 'health'
 
 export interface FakeNode extends Node {
   readonly ended: string[]
@@ -156,6 +155,12 @@ export function fakeNode(): FakeNode {
       messages: { unread: 0, queued: 0, deadLetters: 0 },
       policy: { rules: 2 }
     }),
+    health: {
+      list: () => [],
+      of: () => undefined,
+      onChange: () => () => {},
+      info: () => Promise.reject(new MeshError('UNREACHABLE', 'nobody is there'))
+    },
     peers: () => [
       {
         peer: PEER,

@@ -1,3 +1,4 @@
+import type { HealthReport, HealthState } from '../../health/index.ts'
 import type { LocalAgent } from '../../index.ts'
 import type { AgentRecord } from '../../registry/messages.ts'
 import { note, print, printTable, programName, json as toJson } from '../output.ts'
@@ -5,13 +6,15 @@ import { addQueryOptions, queryString, type Verb } from '../verb.ts'
 
 export const listAgents: Verb = {
   usage: 'list',
-  summary: 'list the agents of this node, and why one is down',
+  summary: 'list the agents of this node, how they are, and why one is not well',
   examples: ['agents list', 'agents list --kind tool --tag files --json'],
   options: addQueryOptions,
   async run({ client, json }, query) {
     const agents = await client.ask<readonly LocalAgent[]>('GET', `/v1/agents${queryString(query)}`)
+    const reports = await client.ask<readonly HealthReport[]>('GET', '/v1/health')
+    const healthOf = new Map(reports.map((report) => [report.id, report]))
     if (json) {
-      print(toJson(agents.map(summary)))
+      print(toJson(agents.map((agent) => summary(agent, healthOf.get(agent.id)))))
       return
     }
     if (agents.length === 0) {
@@ -19,15 +22,16 @@ export const listAgents: Verb = {
       return
     }
     printTable(
-      ['NAME', 'STATE', 'DRIVER', 'AUDIENCE', 'CAPABILITIES', 'TAGS', 'WHY'],
-      agents.map(({ definition, state, reason = '', record }) => [
+      ['NAME', 'STATE', 'HEALTH', 'DRIVER', 'AUDIENCE', 'CAPABILITIES', 'TAGS', 'WHY'],
+      agents.map(({ id, definition, state, reason, record }) => [
         definition.name,
         state,
+        healthOf.get(id)?.state ?? 'unknown',
         definition.driver,
         definition.audience,
         record === undefined ? '-' : String(record.record.capabilities.length),
         definition.tags.join(','),
-        reason
+        reason ?? healthOf.get(id)?.reason ?? ''
       ])
     )
   }
@@ -38,6 +42,9 @@ interface AgentSummary {
   readonly id: string
   readonly name: string
   readonly state: LocalAgent['state']
+  /** As calls and probes find it. */
+  readonly health: HealthState
+  /** Why it is down, or not well. */
   readonly reason?: string
   readonly driver: string
   readonly audience: AgentRecord['audience']
@@ -45,12 +52,15 @@ interface AgentSummary {
   readonly record?: AgentRecord
 }
 
-function summary({ id, state, reason, definition, record }: LocalAgent): AgentSummary {
+function summary(agent: LocalAgent, health: HealthReport | undefined): AgentSummary {
+  const { id, state, definition, record } = agent
+  const reason = agent.reason ?? health?.reason
   const { name, driver, audience, tags } = definition
   return {
     id,
     name,
     state,
+    health: health?.state ?? 'unknown',
     ...(reason === undefined ? {} : { reason }),
     driver,
     audience,
