@@ -19,7 +19,7 @@ export interface BlobFiles {
   remove(sha256: string): Promise<void>
 }
 
-export interface ReadOptions {
+interface ReadOptions {
   readonly signal: AbortSignal
   /** Buffers that are read into in turns; default a new one for each piece. */
   readonly buffers?: number

@@ -28,4 +28,4 @@ const refusal = z.object({
 
 /** The one frame that answers it, before the bytes. */
 export const blobHeader = z.union([found, refusal])
-export type BlobHeader = z.infer<typeof blobHeader>
+type BlobHeader = z.infer<typeof blobHeader>

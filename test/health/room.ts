@@ -7,7 +7,7 @@ import type { AgentDefinition } from '../../src/registry/index.ts'
 import type { Endpoint } from '../../src/rpc/index.ts'
 
 export const SELF = '12D3KooWAfPwQQxGNNxYTCCwLHyrdwdUTHtKWPrCfLQZu9Z3EFqS'
-export const START = Date.parse('2026-11-23T10:00:00Z')
+const START = Date.parse('2026-11-23T10:00:00Z')
 
 export function peerName(n: number): string {
   return `12D3KooW${String(n).padStart(44, '1')}`

@@ -39,7 +39,7 @@ export const inbox: Verb = {
 
 const MAX_SHOWN = 80
 
-export function short(text: string): string {
+function short(text: string): string {
   const line = text.replaceAll('\n', ' ')
   return line.length > MAX_SHOWN ? `${line.slice(0, MAX_SHOWN - 1)}…` : line
 }
