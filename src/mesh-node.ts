@@ -269,8 +269,8 @@ export class MeshNode implements Node {
   }
 
   #target(target: string, signal: AbortSignal | undefined): AgentAddress | Promise<AgentAddress> {
-    const { discovery, network, registry } = this.#rooms
-    const components = { self: this.id, name: this.name, registry, network, discovery }
+    const { discovery, network, registry, trust } = this.#rooms
+    const components = { self: this.id, name: this.name, registry, network, discovery, trust }
     return resolveTarget(target, components, () => within(RESOLVE_TIMEOUT_MS, signal))
   }
 

@@ -3,6 +3,7 @@ import { MeshError } from '../errors.ts'
 import type { Network } from '../network/index.ts'
 import type { Registry } from '../registry/index.ts'
 import { agentId, agentName } from '../registry/messages.ts'
+import type { Trust } from '../trust/index.ts'
 import type { AgentAddress } from './index.ts'
 
 /** What a user may write for an agent: an id (also as `mesh://` URI), `@name`, or `@name@peer`. */
@@ -29,6 +30,7 @@ export interface TargetComponents {
   readonly registry: Pick<Registry, 'definition' | 'record'>
   readonly network: Pick<Network, 'peers'>
   readonly discovery: Pick<Discovery, 'named'>
+  readonly trust: Pick<Trust, 'named'>
 }
 
 /**
@@ -62,9 +64,12 @@ function hasAgent(registry: TargetComponents['registry'], agent: string): boolea
   return registry.definition(agent) !== undefined || registry.record(agent) !== undefined
 }
 
-/** A PeerId, or the name that a connected peer or this node gives itself. */
-function peersNamed(alias: string, { self, name, network }: TargetComponents): string[] {
+/** A PeerId; the peer that the owner calls so, here or away; else the name that a connected peer or this node gives itself. */
+function peersNamed(alias: string, { self, name, network, trust }: TargetComponents): string[] {
   if (agentId.safeParse(`${alias}/a`).success) return [alias]
+  // Whoever else calls itself so is another
+  const called = trust.named(alias)
+  if (called !== undefined) return [called]
   const named = network.peers().filter((peer) => peer.name === alias)
   return [...(name === alias ? [self] : []), ...named.map(({ peer }) => peer)]
 }

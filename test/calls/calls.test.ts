@@ -193,6 +193,20 @@ describe('a short name', () => {
   })
 })
 
+describe('a name that the owner gave a peer', () => {
+  it('is that peer, whoever calls itself so, also while it is away', async () => {
+    const [near, far] = await startPair()
+    const impostor = await startNode({ name: 'ada' })
+    await near.connect(impostor.addresses[0] ?? '')
+    await expect.poll(() => near.peers().map(({ name }) => name)).toContain('ada')
+    await near.trust.set(far.id, { alias: 'ada' })
+    await far.stop()
+    await expect.poll(() => near.peers().map(({ peer }) => peer)).not.toContain(far.id)
+    const { id } = await near.send('@owner@ada', 'left for you')
+    expect(near.messages.show(id)).toMatchObject({ to: `${far.id}/owner`, state: 'queued' })
+  })
+})
+
 describe('an agent that changes', () => {
   it('is called by its new schema at once when the change is approved', async () => {
     const [near, far] = await startPair()
