@@ -1,6 +1,7 @@
 import { MeshError } from '../errors.ts'
 import type { Statement, Store } from '../store/index.ts'
 import { MAX_STATE_BYTES, MAX_STATE_KEY_LENGTH } from './constants.ts'
+import type { Latest } from './journal.ts'
 import { text } from './rows.ts'
 
 /** What a handler has set, by key; null removes. */
@@ -28,14 +29,14 @@ export class AgentState {
   }
 
   /** Shows the changes to whoever reads from now on. @returns what writes them, and what to call when that is done */
-  publish(agent: string, changes: Changes): { statements: Statement[]; written: () => void } {
+  publish(agent: string, changes: Changes): { latest: Latest[]; written: () => void } {
     const mine = [...changes].map(([key, json]) => {
       const value: Uncommitted = { json }
       this.#uncommitted.set(`${agent} ${key}`, value)
       return [key, value] as const
     })
     return {
-      statements: mine.map(([key, { json }]) => put(agent, key, json)),
+      latest: mine.map(([key, { json }]) => [`state ${agent} ${key}`, put(agent, key, json)]),
       written: () => {
         for (const [key, value] of mine) {
           if (this.#uncommitted.get(`${agent} ${key}`) === value) this.#uncommitted.delete(`${agent} ${key}`)

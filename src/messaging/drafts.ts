@@ -1,5 +1,6 @@
 import { MeshError } from '../errors.ts'
 import { agentId } from '../registry/messages.ts'
+import { canonicalJson } from '../wire/index.ts'
 import {
   DEFAULT_EXPIRY_MS,
   MAX_BODY_BYTES,
@@ -30,14 +31,14 @@ export function draftOf(message: MessageInit, { id, from, now, parent }: DraftIn
   const { to, body, blob, type = 'application/json', correlationId, expectsReply = false, replyTo, trace } = message
   if (!agentId.safeParse(to).success) throw invalid('to', `${JSON.stringify(String(to).slice(0, 80))} is no agent id`)
   if (replyTo !== undefined && !agentId.safeParse(replyTo).success) throw invalid('replyTo', 'it is no agent id')
-  if (correlationId !== undefined && (correlationId === '' || correlationId.length > MAX_CORRELATION_LENGTH))
+  if (correlationId !== undefined && !isText(correlationId, MAX_CORRELATION_LENGTH))
     throw invalid('correlationId', `it must have 1 to ${MAX_CORRELATION_LENGTH} characters`)
-  if (type === '' || type.length > 128) throw invalid('type', 'it must have 1 to 128 characters')
-  if (blob === undefined) checkBody(body)
-  else if (body !== undefined || !envelope.shape.blob.safeParse(blob).success)
+  if (!isText(type, 128)) throw invalid('type', 'it must have 1 to 128 characters')
+  if (blob !== undefined && (body !== undefined || !envelope.shape.blob.safeParse(blob).success))
     throw invalid('blob', 'it must have sha256 in hex and size, and stands in place of a body')
   return {
     peer: to.slice(0, to.indexOf('/')),
+    ...(blob === undefined ? { body: bodyJson(body) } : {}),
     envelope: {
       v: 1,
       id,
@@ -49,7 +50,7 @@ export function draftOf(message: MessageInit, { id, from, now, parent }: DraftIn
       sent: now,
       exp: now + expiry(message),
       type,
-      ...(blob === undefined ? { body } : { blob }),
+      ...(blob === undefined ? {} : { blob }),
       ...traceOf(trace ?? parent?.trace),
       budget: parent === undefined ? { hops: MAX_HOPS } : passedOn(parent)
     }
@@ -63,10 +64,10 @@ export function replyDraft(
   { id, now }: Pick<DraftInit, 'id' | 'now'>
 ): Draft {
   if (message.kind === 'reply') throw new MeshError('INVALID_ARGUMENT', 'a reply is not replied to')
-  checkBody(reply.body)
   const to = message.replyTo ?? message.from
   return {
     peer: to.slice(0, to.indexOf('/')),
+    body: bodyJson(reply.body),
     envelope: {
       v: 1,
       id,
@@ -77,7 +78,6 @@ export function replyDraft(
       sent: now,
       exp: now + DEFAULT_EXPIRY_MS,
       type: reply.type ?? 'application/json',
-      body: reply.body,
       outcome: reply.outcome,
       ...traceOf(message.trace),
       budget: { hops: Math.max(0, message.budget.hops - 1) }
@@ -90,14 +90,22 @@ function passedOn({ budget }: Envelope): Envelope['budget'] {
   throw new MeshError('LIMIT_EXCEEDED', 'the message has been passed on as often as its budget allows')
 }
 
-/** Sizes are checked in bytes of JSON. */
-export function checkBody(body: unknown): void {
-  const json = JSON.stringify(body)
-  if (json === undefined) throw invalid('body', 'it has no JSON form')
+/** Sizes are those of its canonical JSON. */
+function bodyJson(body: unknown): string {
+  if (JSON_LESS.has(typeof body)) throw invalid('body', 'it has no JSON form')
+  const json = canonicalJson(body)
   if (json.length > MAX_BODY_BYTES || Buffer.byteLength(json) > MAX_BODY_BYTES)
     throw new MeshError('TOO_LARGE', `the body is over the limit of ${MAX_BODY_BYTES} bytes`, {
       hint: 'keep it as content, and send a reference to it'
     })
+  return json
+}
+
+const JSON_LESS: ReadonlySet<string> = new Set(['undefined', 'function', 'symbol'])
+
+/** Half a surrogate pair has no JSON that all read alike. */
+function isText(text: string, maxLength: number): boolean {
+  return text !== '' && text.length <= maxLength && text.isWellFormed()
 }
 
 function expiry({ expiresInMs = DEFAULT_EXPIRY_MS }: MessageInit): number {

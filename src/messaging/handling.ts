@@ -16,7 +16,7 @@ import {
 } from './constants.ts'
 import { replyDraft } from './drafts.ts'
 import type { MessageHandler, Receiver } from './index.ts'
-import type { Draft, Journal } from './journal.ts'
+import type { Draft, Journal, Latest } from './journal.ts'
 import type { Envelope, Receipt } from './messages.ts'
 import type { InPair, Pairs } from './pairs.ts'
 import { type Content, fetchAgainAt, fetched } from './references.ts'
@@ -54,6 +54,7 @@ interface Run {
 /** What comes of a message beside its end. */
 interface Effects {
   readonly statements?: readonly Statement[]
+  readonly latest?: readonly Latest[]
   readonly drafts?: readonly Draft[]
   readonly isAnswered?: boolean
   readonly isDead?: boolean
@@ -309,9 +310,9 @@ export class Handling {
       pair.dueAt = clock() + RETRY_MIN_MS
       return false
     }
-    const { statements, written } = state.publish(pair.agent, result.changes)
+    const { latest, written } = state.publish(pair.agent, result.changes)
     const { drafts, isAnswered } = result
-    return this.#end(pair, waiting, { ...result, state: result.end, statements, drafts, isAnswered, written }, run)
+    return this.#end(pair, waiting, { ...result, state: result.end, latest, drafts, isAnswered, written }, run)
   }
 
   async #again(pair: InPair, waiting: Waiting, { code, reason, detail }: Attempt, run: Run): Promise<boolean> {
@@ -367,14 +368,14 @@ export class Handling {
       ...(code === undefined ? {} : { code }),
       ...(reason === undefined ? {} : { reason: reason.slice(0, MAX_RECEIPT_REASON) })
     }
-    const { isAnswered: answered = false, isDead = false, statements = [], drafts = [], written } = end
+    const { isAnswered: answered = false, isDead = false, statements = [], latest = [], drafts = [], written } = end
     const ending = journal.write(
       [
         ...statements,
         endIn({ peer: pair.peer, id: message.id }, { state, at, code, reason }, { answered, isDead, tries }),
         putReceipt(pair.peer, receipt)
       ],
-      drafts
+      { drafts, latest }
     )
     const ended = ending
       .then(() => {

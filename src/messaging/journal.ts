@@ -2,28 +2,33 @@ import { LRUCache } from 'lru-cache'
 import { MeshError } from '../errors.ts'
 import type { Identity } from '../identity/index.ts'
 import type { Statement, Store } from '../store/index.ts'
-import { canonicalJson } from '../wire/index.ts'
 import { MAX_BATCH_MESSAGES, MAX_PAIRS_IN_MEMORY } from './constants.ts'
+import { envelopeText } from './envelope-text.ts'
 import type { Envelope } from './messages.ts'
-import { insertOut, insertRequest, insertSignature, number, type OutRow, type PairRow, putPair } from './rows.ts'
+import { insertOut, insertRequest, insertSignature, number, type OutRow, putPair } from './rows.ts'
 import { signBatch } from './signatures.ts'
 
 /** An envelope without what only its place in the row of commits tells. */
 export interface Draft {
   readonly peer: string
-  readonly envelope: Omit<Envelope, 'seq'>
+  readonly envelope: Omit<Envelope, 'seq' | 'body'>
+  /** Canonical JSON. */
+  readonly body?: string
 }
 
 /** What is to be written together, or not at all. */
 export interface Unit {
   readonly drafts?: readonly Draft[]
   readonly statements?: readonly Statement[]
-  /** The pair of a message that came; of several in a transaction the last is written. */
-  readonly pair?: PairRow
+  /** Of several with a key in a transaction the last is written. */
+  readonly latest?: readonly Latest[]
   /** On disk. Called in the order of the units. */
   readonly done: (seqs: readonly number[]) => void
   readonly failed: (err: MeshError) => void
 }
+
+/** What replaces whatever was written under its key. */
+export type Latest = readonly [key: string, statement: Statement]
 
 /** A message of the outbox as it is sent. */
 export interface Queued {
@@ -53,7 +58,7 @@ interface Outgoing {
 /** Units in one transaction; more than senders have in flight, so that a commit takes all that came during the last. */
 const MAX_UNITS = 256
 /** Messages of one turn that are signed and written together; the next are signed meanwhile. */
-const MAX_SENDS = MAX_BATCH_MESSAGES / 2
+const MAX_SENDS = MAX_BATCH_MESSAGES
 /** Transactions of messages under way; what comes then waits, and is gathered. */
 const MAX_SENDING = 4
 
@@ -101,7 +106,7 @@ export class Journal {
   }
 
   add(unit: Unit): void {
-    const isSend = unit.pair === undefined && (unit.statements === undefined || unit.statements.length === 0)
+    const isSend = unit.latest === undefined && (unit.statements === undefined || unit.statements.length === 0)
     if (isSend) this.#sends.push(unit)
     else this.#units.push(unit)
     if (this.#scheduled) return
@@ -114,10 +119,13 @@ export class Journal {
     })
   }
 
-  /** Statements alone. @throws {MeshError} */
-  write(statements: readonly Statement[], drafts: readonly Draft[] = []): Promise<readonly number[]> {
+  /** @throws {MeshError} */
+  write(
+    statements: readonly Statement[],
+    { drafts = [], latest = [] }: Pick<Unit, 'drafts' | 'latest'> = {}
+  ): Promise<readonly number[]> {
     return new Promise((resolve, reject) => {
-      this.add({ statements, drafts, done: resolve, failed: reject })
+      this.add({ statements, drafts, latest, done: resolve, failed: reject })
     })
   }
 
@@ -185,12 +193,12 @@ export class Journal {
     const seqs = units.map(({ drafts }) => (drafts === undefined || drafts.length === 0 ? NONE : new Array<number>()))
     const hasMessages = seqs.some((each) => each !== NONE)
     const outgoing = hasMessages ? this.#number(units, seqs, statements) : []
-    const pairs = new Map<number, PairRow>()
+    const latest = new Map<string, Statement>()
     for (const unit of units) {
-      if (unit.pair !== undefined) pairs.set(unit.pair.id, unit.pair)
+      for (const [key, statement] of unit.latest ?? []) latest.set(key, statement)
       if (unit.statements !== undefined) statements.push(...unit.statements)
     }
-    for (const pair of pairs.values()) statements.push(putPair(pair))
+    statements.push(...latest.values())
     const write = () => this.#components.store.write(statements)
     if (hasMessages) await this.#inOrder(Promise.all(outgoing.map((each) => this.#sign(each, statements))), write)
     else if (statements.length > 0) await write()
@@ -225,12 +233,18 @@ export class Journal {
         // As decision 003: never again a seq of before a lost database
         pair.seq = Math.max(pair.seq + 1, now * 1_000)
         used.set(key, { pair, draft })
-        const envelope: Envelope = { ...draft.envelope, seq: pair.seq }
+        const envelope = { ...draft.envelope, seq: pair.seq }
         seqs[index]?.push(pair.seq)
         const { peer } = draft
         const outgoing = byPeer.get(peer) ?? { peer, rows: [], queued: [] }
         byPeer.set(peer, outgoing)
-        outgoing.rows.push({ n: this.#nextMessage++, envelope, text: canonicalJson(envelope), pair: pair.id, peer })
+        outgoing.rows.push({
+          n: this.#nextMessage++,
+          envelope,
+          text: envelopeText(envelope, draft.body),
+          pair: pair.id,
+          peer
+        })
       }
     }
     for (const { pair, draft } of used.values()) {

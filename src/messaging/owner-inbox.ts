@@ -77,7 +77,7 @@ export class OwnerInbox {
           putReceipt(peer, { id, state: 'processed', at })
         ]
       : []
-    const seqs = await journal.write([...marks, ...ends], draft === undefined ? [] : [draft])
+    const seqs = await journal.write([...marks, ...ends], { drafts: draft === undefined ? [] : [draft] })
     if (isUnread) {
       pairs.count(peer, -1, -number(row, 'bytes'))
       pairs.unread -= 1

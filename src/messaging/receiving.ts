@@ -22,7 +22,7 @@ import type { Journal } from './journal.ts'
 import type { DeliverResult, Envelope, Receipt } from './messages.ts'
 import type { Outcomes } from './outcomes.ts'
 import type { InPair, Pairs } from './pairs.ts'
-import { insertEvent, insertIn, isEnd, list, text } from './rows.ts'
+import { insertEvent, insertIn, isEnd, list, putPair, text } from './rows.ts'
 import { busy, type Kept, receiptOf, receiptOfRow, refused, type Taken } from './taken.ts'
 
 /** A message whose signature has been checked. */
@@ -287,7 +287,7 @@ export class Receiving {
       const event = insertEvent({ message: arrival.envelope.id, at: batch.now, what: 'attempt', code, reason })
       return this.#store(batch, arrival, pair, { state: 'accepted', tries: 1, statements: [event] })
     }
-    const { statements, written: onWritten } = state.publish(pair.agent, result.changes)
+    const { latest, written: onWritten } = state.publish(pair.agent, result.changes)
     const { code, reason, drafts, isAnswered } = result
     return this.#store(batch, arrival, pair, {
       state: result.end,
@@ -295,7 +295,7 @@ export class Receiving {
       reason,
       drafts,
       isAnswered,
-      statements,
+      latest,
       onWritten
     })
   }
@@ -336,9 +336,10 @@ export class Receiving {
       if (batch.pending === 0) batch.onWritten?.()
     }
     batch.pending += 1
+    const mark = putPair({ id: pair.id, direction: 'in', peer: pair.peer, sender, recipient, seq, at: now })
     journal.add({
       ...(end.drafts === undefined ? {} : { drafts: end.drafts }),
-      pair: { id: pair.id, direction: 'in', peer: pair.peer, sender, recipient, seq, at: now },
+      latest: [[`pair ${pair.id}`, mark], ...(end.latest ?? [])],
       statements: [
         insertIn({
           envelope,

@@ -137,7 +137,7 @@ export function insertSignature(id: number, jws: string): Statement {
 export interface OutRow {
   /** Rises with each row of the table. */
   readonly n: number
-  readonly envelope: Envelope
+  readonly envelope: Omit<Envelope, 'body'>
   readonly text: string
   readonly pair: number
   readonly peer: string
@@ -153,7 +153,7 @@ export function insertOut({ n, envelope, text: json, pair, peer, signature }: Ou
   }
 }
 
-export function insertRequest({ id, exp }: Envelope): Statement {
+export function insertRequest({ id, exp }: Pick<Envelope, 'id' | 'exp'>): Statement {
   return { sql: 'INSERT INTO message_outcome (id, exp) VALUES (?, ?)', params: [id, exp] }
 }
 

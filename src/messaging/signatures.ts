@@ -1,4 +1,4 @@
-import { createHash, type KeyObject } from 'node:crypto'
+import { hash, type KeyObject } from 'node:crypto'
 import { LRUCache } from 'lru-cache'
 import { MeshError } from '../errors.ts'
 import type { Identity } from '../identity/index.ts'
@@ -14,7 +14,7 @@ import { type Receipt, signedMessages, signedReceipts } from './messages.ts'
 
 /** Base64url SHA-256 of an envelope's text. */
 export function digestOf(text: string): string {
-  return createHash('sha256').update(text).digest('base64url')
+  return hash('sha256', text, 'base64url')
 }
 
 /** One signature for messages that leave together. @see protocols/decisions/011-messages-are-signed-in-batches.md */

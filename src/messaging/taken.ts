@@ -1,6 +1,7 @@
 import type { Row, Statement } from '../store/index.ts'
 import type { Attempt } from './attempt.ts'
 import { BUSY_RETRY_MS } from './constants.ts'
+import type { Latest } from './journal.ts'
 import type { DeliverResult, Receipt } from './messages.ts'
 import { isEnd, number, optionalText, text } from './rows.ts'
 
@@ -21,6 +22,7 @@ export interface Kept {
   readonly isLate?: boolean
   readonly onWritten?: (isKept: boolean) => void
   readonly statements?: readonly Statement[]
+  readonly latest?: readonly Latest[]
 }
 
 export function receiptOf(id: string, at: number, { state, code, reason }: Kept): Receipt {
