@@ -5,6 +5,7 @@ import { multiaddr } from '@multiformats/multiaddr'
 import { z } from 'zod'
 import { MeshError } from './errors.ts'
 import { type Home, homeAt } from './home.ts'
+import { MAX_AGENTS, MAX_PEER_RECORDS } from './registry/constants.ts'
 
 const address = z.string().refine(isMultiaddr, 'is not a multiaddr, such as /ip4/192.0.2.7/tcp/4001')
 
@@ -51,7 +52,12 @@ const settings = z.strictObject({
         .exactOptional(),
       hosts: z.array(z.string().min(1)).exactOptional(),
       origins: z.array(z.url()).exactOptional(),
-      traces: z.url().exactOptional()
+      traces: z.url().exactOptional(),
+      maxAgents: z
+        .int()
+        .min(0)
+        .max(MAX_PEER_RECORDS - MAX_AGENTS)
+        .exactOptional()
     })
     .optional(),
   approverCommand: z.array(z.string()).min(1).optional(),

@@ -84,7 +84,12 @@ export function createAdvertiser({ network, isSmall, now }: AdvertiserComponents
 
 /** Keys in the order of their worth: exact names are asked for most, name spaces of one name least. */
 function keysOf(records: Iterable<SignedRecord>): readonly CID[] {
-  const capabilities = [...records].flatMap(({ record }) => record.capabilities)
+  const all = [...records].flatMap(({ record }) => record.capabilities)
+  // Distinct ones first: a key is a hash, and many agents may offer the same
+  const capabilities = [...new Map(all.map((each) => [`${each.kind} ${each.name}`, each])).values()].slice(
+    0,
+    MAX_PROVIDER_KEYS
+  )
   const names = capabilities.map(({ kind, name }) => nameKey(kind, name))
   const dotted = capabilities.filter(({ name }) => firstSegment(name) !== name)
   const plain = capabilities.filter(({ name }) => firstSegment(name) === name)

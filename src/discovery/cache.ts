@@ -1,7 +1,7 @@
 import { LRUCache } from 'lru-cache'
 import type { Emit } from '../events.ts'
 import { compileGlob } from '../policy/glob.ts'
-import { MAX_AGENTS } from '../registry/constants.ts'
+import { MAX_PEER_RECORDS } from '../registry/constants.ts'
 import type { AgentRecord, Capability, Query, SignedRecord } from '../registry/messages.ts'
 import { MAX_CACHED_BYTES, MAX_CACHED_RECORDS, MAX_FLOOR_PEERS, MAX_PEER_BYTES, MAX_PEER_FLOORS } from './constants.ts'
 import type { FindSource } from './index.ts'
@@ -76,6 +76,8 @@ class Cache implements RecordCache {
   /** By peer and agent name, the lowest seq that is still taken. */
   readonly #floors = new LRUCache<string, Map<string, number>>({ max: MAX_FLOOR_PEERS })
   readonly #byPeer = new Index()
+  /** JWS bytes of each peer's records. */
+  readonly #bytes = new Map<string, number>()
   readonly #byAgent = new Index()
   readonly #byCapability = new Index()
   readonly #byTag = new Index()
@@ -191,9 +193,10 @@ class Cache implements RecordCache {
   }
 
   #hasRoom(entry: Entry, current: Entry | undefined): boolean {
-    const others = this.ofPeer(entry.peer).filter((signed) => signed !== current?.signed)
-    const bytes = others.reduce((sum, { jws }) => sum + jws.length, entry.signed.jws.length)
-    return others.length < MAX_AGENTS && bytes <= MAX_PEER_BYTES
+    const { peer, signed } = entry
+    const count = this.#byPeer.count(peer) - (current === undefined ? 0 : 1)
+    const bytes = (this.#bytes.get(peer) ?? 0) - (current?.signed.jws.length ?? 0) + signed.jws.length
+    return count < MAX_PEER_RECORDS && bytes <= MAX_PEER_BYTES
   }
 
   #remove(agent: string): void {
@@ -219,8 +222,11 @@ class Cache implements RecordCache {
     this.#floors.set(peer, floors)
   }
 
-  #reindex(agent: string, { signed: { record }, peer }: Entry, how: 'add' | 'remove'): void {
+  #reindex(agent: string, { signed: { jws, record }, peer }: Entry, how: 'add' | 'remove'): void {
     this.#byPeer[how](peer, agent)
+    const bytes = (this.#bytes.get(peer) ?? 0) + (how === 'add' ? jws.length : -jws.length)
+    if (bytes > 0) this.#bytes.set(peer, bytes)
+    else this.#bytes.delete(peer)
     this.#byAgent[how](record.name, agent)
     for (const { name } of record.capabilities) this.#byCapability[how](name, agent)
     for (const tag of tagsOf(record)) this.#byTag[how](tag, agent)
@@ -272,6 +278,10 @@ class Index {
   remove(key: string, id: string): void {
     const ids = this.#ids.get(key)
     if (ids?.delete(id) === true && ids.size === 0) this.#ids.delete(key)
+  }
+
+  count(key: string): number {
+    return this.#ids.get(key)?.size ?? 0
   }
 
   get(key: string): readonly string[] {

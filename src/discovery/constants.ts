@@ -22,10 +22,10 @@ export const MAX_CACHED_RECORDS = 20_000
 /** JWS bytes of other nodes' records; parsed they take about three times as much. */
 export const MAX_CACHED_BYTES = 64 * 1024 * 1024
 
-/** JWS bytes of one peer's records, so that one peer can't push out the others'. Its count is the registry's MAX_AGENTS. */
+/** JWS bytes of one peer's records, so that one peer can't push out the others'. Its count is the registry's MAX_PEER_RECORDS. */
 export const MAX_PEER_BYTES = 8 * 1024 * 1024
 
-/** Peers whose lowest acceptable seqs are remembered, and agents of each: twice what a node hosts. */
+/** Peers whose lowest acceptable seqs are remembered, and agents of each: the last that went. Of others an old record passes until it expires. */
 export const MAX_FLOOR_PEERS = 5000
 export const MAX_PEER_FLOORS = 512
 
@@ -96,6 +96,13 @@ export const REPEAT_MS = 8000
 /** How long a verified record of a peer that isn't connected is given away without asking again (SCALE §7). */
 export const TRUSTED_MS = 30 * 60_000
 
+/**
+ * Connected peers are told of changes that no hint tells of after this at the soonest, and no more often than this for each of
+ * the node's records: they ask for all of them then, 1.2 MB of 1,000 small ones.
+ */
+export const CHANGED_MS = 5000
+export const CHANGED_PER_RECORD_MS = 50
+
 /** A peer that says it has other records than before is asked for all of them after this: so at most twice a second, whatever it says. */
 export const RESYNC_MS = 500
 
@@ -158,6 +165,6 @@ export const STOP_TIMEOUT_MS = 1000
 /** Routing tables at 1,500 nodes, the catalogue's size, hold fewer peers than this (SCALE §5: 79 at 300). */
 export const CATALOGUE_TABLE_PEERS = 150
 
-/** Records that one peer may push to a watch: a whole node's at once, then one a second. Each costs a signature check. */
-export const PUSH_BURST = 512
-export const PUSH_INTERVAL_MS = 1000
+/** Records that one peer may push to a watch: the most of a node at once, then what it renews, and as many again. Each costs a signature check. */
+export const PUSH_BURST = 4096
+export const PUSH_INTERVAL_MS = 500

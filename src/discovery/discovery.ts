@@ -7,7 +7,10 @@ import {
   ALONE_FACTOR,
   CANDIDATE_TIMEOUT_MS,
   CATALOGUE_TABLE_PEERS,
+  CHANGED_MS,
+  CHANGED_PER_RECORD_MS,
   FIND_TIMEOUT_MS,
+  MAX_PEER_HINTS,
   MAX_WATCHES,
   REPUBLISH_ATTEMPTS,
   REPUBLISH_MS,
@@ -51,6 +54,8 @@ export class MeshDiscovery implements Discovery {
   readonly #undo: (() => void)[] = []
   #startedAt = 0
   #republish: NodeJS.Timeout | undefined
+  #telling: NodeJS.Timeout | undefined
+  #toldAt = Number.NEGATIVE_INFINITY
 
   constructor(components: DiscoveryComponents, { settleMs = SETTLE_MS }: DiscoveryInit) {
     const { clock: now = Date.now, emit, identity, network, registry, rpc } = components
@@ -110,6 +115,7 @@ export class MeshDiscovery implements Discovery {
     if (this.#stopping.signal.aborted) return
     for (const undo of this.#undo) undo()
     clearTimeout(this.#republish)
+    clearTimeout(this.#telling)
     this.#stopping.abort()
     const goodbyes = [...this.#local.all()].map(({ record }) => this.retract(record.name))
     const work = [...goodbyes, this.#advertiser.stop(), this.#peers.stop(), this.#rendezvous.stop()]
@@ -232,8 +238,11 @@ export class MeshDiscovery implements Discovery {
   /** Tells the mesh of a change of an own record. */
   async #told(change: RecordChange | undefined): Promise<void> {
     if (change === undefined) return
-    const open = [...this.#local.all()].filter(({ record }) => record.audience === 'public')
-    if (!this.#stopping.signal.aborted) this.#advertiser.offer(open)
+    if (!this.#stopping.signal.aborted) {
+      this.#advertiser.offer([...this.#local.all()].filter(({ record }) => record.audience === 'public'))
+      const isPublic = [change.before, change.after].some((signed) => signed?.record.audience === 'public')
+      if (isPublic && !this.#topics.canSay(change)) this.#tellSoon()
+    }
     await this.#topics.announce(change).catch(() => {
       // No topic more is to be had; peers, snapshots and the DHT tell of the record.
     })
@@ -250,22 +259,38 @@ export class MeshDiscovery implements Discovery {
   }
 
   /** Hints for a node that joins: own ones, then those of records this node has seen, then what it was told. */
+  /** Many changes together, at a pace that asking for all records bears. */
+  #tellSoon(): void {
+    if (this.#telling !== undefined) return
+    const records = [...this.#local.all()].length
+    const waitMs = Math.max(CHANGED_MS, this.#toldAt + records * CHANGED_PER_RECORD_MS - this.#now())
+    this.#telling = setTimeout(() => {
+      this.#telling = undefined
+      this.#toldAt = this.#now()
+      this.#tellChanged(this.#peers.connected(), () => true)
+    }, waitMs).unref()
+  }
+
   /** Tells connected peers that there are other records for them; those that miss it learn when they ask again by themselves. */
-  #tellChanged(peers: readonly string[]): void {
-    const { isKnown = () => false, rpc } = this.#components
+  #tellChanged(peers: readonly string[], isConcerned = this.#components.isKnown ?? (() => false)): void {
+    const { rpc } = this.#components
     const options = { signal: this.#stopping.signal }
     for (const peer of peers) {
-      if (!this.#peers.isConnected(peer) || !isKnown(peer)) continue
+      if (!this.#peers.isConnected(peer) || !isConcerned(peer)) continue
       void rpc.request(peer, recordsProtocol, { op: 'changed' }, options).catch(() => {})
     }
   }
 
   *#tellable(): Iterable<Hint> {
     const told = new Set<string>()
+    const counts = new Map<string, number>()
     const own = hintAddresses(this.#components.network.status().addresses)
     for (const signed of [...this.#local.all(), ...this.#cache.all()]) {
       const { audience, id } = signed.record
-      if (audience !== 'public') continue
+      const count = counts.get(peerOf(id)) ?? 0
+      // Others take no more of one node, which itself tells them of the rest
+      if (audience !== 'public' || count >= MAX_PEER_HINTS) continue
+      counts.set(peerOf(id), count + 1)
       told.add(id)
       yield hintOf(signed, peerOf(id) === this.#peer ? own : this.#addressesOf(peerOf(id)))
     }

@@ -1,6 +1,6 @@
 import type { ZodType } from 'zod'
 import { MeshError } from '../errors.ts'
-import { MAX_AGENTS } from '../registry/constants.ts'
+import { MAX_PEER_RECORDS } from '../registry/constants.ts'
 import { readRecord } from '../registry/index.ts'
 import type { Query, SignedRecord } from '../registry/messages.ts'
 import type { Rpc } from '../rpc/index.ts'
@@ -37,6 +37,11 @@ interface PullOptions {
   readonly onRefusal?: ((reason: Refusal) => void) | undefined
 }
 
+interface Known {
+  /** The peer's records that are here, by their text. */
+  readonly known: ReadonlyMap<string, SignedRecord> | undefined
+}
+
 export interface PullerComponents {
   readonly rpc: Rpc
   readonly cache: RecordCache
@@ -67,8 +72,9 @@ class RecordsPuller implements Puller {
         this.#components.rpc.request(peer, recordsProtocol, body, { signal, timeoutMs })
       )
       count += answer.records.length
-      if (count > MAX_AGENTS) throw this.#refused(peer, 'too-many')
-      for (const jws of answer.records) await this.#take(peer, jws, options)
+      if (count > MAX_PEER_RECORDS) throw this.#refused(peer, 'too-many')
+      const known = this.#knownOf(peer)
+      for (const jws of answer.records) await this.#take(peer, jws, { ...options, known })
       if (!answer.more) return
       // Names only go up, and each page has one at least: so pages come to an end.
       if (answer.cursor === undefined || answer.cursor <= cursor || answer.records.length === 0) {
@@ -90,9 +96,11 @@ class RecordsPuller implements Puller {
         else this.#refused(peer, 'wrong-owner')
         continue
       }
+      // One change is news; of whole pages most may be known
+      const known = 'changed' in item ? undefined : this.#knownOf(peer)
       for (const jws of 'changed' in item ? [item.changed] : item.records) {
         if (!budget.take(peer)) throw this.#refused(peer, 'over-budget')
-        await this.#take(peer, jws, { source: 'peer' })
+        await this.#take(peer, jws, { source: 'peer', known })
       }
     }
   }
@@ -104,17 +112,21 @@ class RecordsPuller implements Puller {
     return answer.hints.slice(0, limit)
   }
 
+  #knownOf(peer: string): Known['known'] {
+    return new Map(this.#components.cache.ofPeer(peer).map((signed) => [signed.jws, signed]))
+  }
+
   /** The one way into the cache. */
   async #take(
     peer: string,
     jws: string,
-    options: Pick<PullOptions, 'source' | 'onRecord' | 'onRefusal'>
+    options: Pick<PullOptions, 'source' | 'onRecord' | 'onRefusal'> & Partial<Known>
   ): Promise<void> {
     const { cache, now, refusals } = this.#components
     let taken: SignedRecord | Refusal
     try {
       // Reading a large record takes milliseconds; the same one again has been read.
-      const known = cache.ofPeer(peer).find((signed) => signed.jws === jws)
+      const known = options.known?.get(jws)
       taken = cache.accept(peer, known ?? (await readRecord(jws, { now: now() })), options.source)
     } catch (err) {
       taken = reasonOf(err, jws, now())

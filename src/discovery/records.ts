@@ -67,9 +67,15 @@ function answerQuery(
   }: { query: Query; limit?: number | undefined; cursor?: string | undefined }
 ): QueryAnswer {
   const matches = recordMatches(query)
-  const visible = [...components.local.all()]
-    .filter(({ record }) => record.name > cursor && matches(record) && maySee(components, caller, record))
+  const rest = [...components.local.all()]
+    .filter(({ record }) => record.name > cursor && matches(record))
     .sort((a, b) => (a.record.name < b.record.name ? -1 : 1))
+  // Policy is asked for one page and one more: each page of many would ask for all of them
+  const visible = rest
+    .values()
+    .filter(({ record }) => maySee(components, caller, record))
+    .take(limit + 1)
+    .toArray()
   const page = firstPage(visible, limit)
   const last = page.at(-1)
   const more = page.length < visible.length

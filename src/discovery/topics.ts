@@ -24,6 +24,8 @@ export interface Topics {
   start(): void
   /** To be called with each change of an own record; publishes as far as the budget allows, the rest later. */
   announce(change: RecordChange): Promise<void>
+  /** Whether a change can be said on topics: others take the hints of MAX_PEER_HINTS agents of one node. */
+  canSay(change: RecordChange): boolean
   /** Joins topics for as long as a watch lasts. @returns how to let go of them */
   watch(topics: readonly string[]): () => void
   /** Capability topics this node is in. */
@@ -81,7 +83,13 @@ class GossipTopics implements Topics {
     this.#join(CATALOGUE_TOPIC)
   }
 
-  async announce({ agent, before, after }: RecordChange): Promise<void> {
+  canSay({ agent, after }: RecordChange): boolean {
+    return this.#offered.has(agent) || (after?.record.audience === 'public' && this.#offered.size < MAX_PEER_HINTS)
+  }
+
+  async announce(change: RecordChange): Promise<void> {
+    if (!this.canSay(change)) return
+    const { agent, before, after } = change
     const wasPublic = this.#offered.has(agent)
     if (after?.record.audience === 'public') {
       this.#offered.set(agent, topicsOf(after))

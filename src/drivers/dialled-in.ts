@@ -1,13 +1,11 @@
 import { z } from 'zod'
 import { MeshError } from '../errors.ts'
+import { DIALLED_IN } from '../registry/constants.ts'
 import type { AgentDescription } from '../registry/index.ts'
 import { descriptionOf, helloFrame } from './agent-frames.ts'
 import { AgentSession, type Duplex } from './agent-session.ts'
 import type { Driver } from './index.ts'
 import { parseConfig } from './parse-config.ts'
-
-/** The driver of agents that dial in; stored under this name. */
-export const DIALLED_IN = 'inbound'
 
 /** An agent at an edge, which waits for the driver to take it up. */
 export interface Visitor {

@@ -86,8 +86,9 @@ export interface AgentStatus {
   readonly reason?: string
 }
 
+export { DIALLED_IN } from '../registry/constants.ts'
 export type { Duplex } from './agent-session.ts'
-export { createDialledIn, DIALLED_IN, type DialledIn, type Visitor } from './dialled-in.ts'
+export { createDialledIn, type DialledIn, type Visitor } from './dialled-in.ts'
 export { functionDriver } from './function.ts'
 export { createHost, type Host, type HostInit } from './host.ts'
 export { createHttpDriver } from './http.ts'

@@ -36,6 +36,8 @@ export interface EdgeSettings {
   readonly hosts?: readonly string[]
   readonly origins?: readonly string[]
   readonly traces?: string
+  /** How many agents may dial in, those that are away too: 0 to 3,840, default 2,000. */
+  readonly maxAgents?: number
 }
 
 export interface Edges {

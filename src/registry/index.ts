@@ -75,7 +75,7 @@ export interface Registry {
   /**
    * Stores a definition, new or changed. Not stored for the `function` driver: functions don't outlive the process.
    *
-   * @throws {MeshError} INVALID_ARGUMENT when a name, tag or audience is not valid, BUSY at MAX_AGENTS, IO
+   * @throws {MeshError} INVALID_ARGUMENT when a name, tag or audience is not valid, BUSY at MAX_AGENTS, or as many that dial in as may, IO
    */
   define(definition: AgentDefinition): Promise<void>
   /** Deletes the definition and its record; undefined when there was none. @throws {MeshError} IO */

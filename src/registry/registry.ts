@@ -2,7 +2,17 @@ import { MeshError } from '../errors.ts'
 import type { Emit } from '../events.ts'
 import type { Identity } from '../identity/index.ts'
 import type { Migrations, Store } from '../store/index.ts'
-import { MAX_AGENTS, MAX_RECORD_BYTES, RECORD_RENEW_MS, RECORD_TTL_MS, RECORD_TYPE } from './constants.ts'
+import {
+  DIALLED_IN,
+  MAX_AGENTS,
+  MAX_DIALLED_IN,
+  MAX_PEER_RECORDS,
+  MAX_RECORD_BYTES,
+  MAX_RENEWALS,
+  RECORD_RENEW_MS,
+  RECORD_TTL_MS,
+  RECORD_TYPE
+} from './constants.ts'
 import type { AgentDefinition, AgentDescription, RefusedCapability, Registry } from './index.ts'
 import { type AgentRecord, agentDefinition, type Query, type SignedRecord } from './messages.ts'
 import { type CheckSchema, makeOffer, type Offer } from './offer.ts'
@@ -34,6 +44,8 @@ export interface RegistryInit {
   readonly auth?: readonly string[]
   /** Protocol name to versions, as records name them; default none. */
   readonly protocols?: Readonly<Record<string, readonly string[]>>
+  /** Agents that may have dialled in, 0 to MAX_PEER_RECORDS − MAX_AGENTS; default {@link MAX_DIALLED_IN}. */
+  readonly maxDialledIn?: number
 }
 
 interface Entry {
@@ -62,7 +74,13 @@ class StoredRegistry implements Registry {
 
   constructor(components: RegistryComponents, init: RegistryInit) {
     this.#components = { clock: Date.now, emit: () => {}, ...components }
-    this.#init = { auth: ['noise'], protocols: {}, ...init }
+    this.#init = { auth: ['noise'], protocols: {}, maxDialledIn: MAX_DIALLED_IN, ...init }
+    const { maxDialledIn } = this.#init
+    if (!Number.isInteger(maxDialledIn) || maxDialledIn < 0 || maxDialledIn > MAX_PEER_RECORDS - MAX_AGENTS)
+      throw new MeshError(
+        'INVALID_ARGUMENT',
+        `agents that dial in are limited to 0 to ${MAX_PEER_RECORDS - MAX_AGENTS}`
+      )
     const { store } = components
     const definitions = store.all('SELECT definition FROM agent').map((row) => loaded(row['definition']))
     this.#entries = new Map(definitions.map((definition) => [definition.name, newEntry(definition)]))
@@ -82,9 +100,7 @@ class StoredRegistry implements Registry {
   async define(definition: AgentDefinition): Promise<void> {
     const valid = checked(definition)
     const { name } = valid
-    if (!this.#entries.has(name) && this.#entries.size >= MAX_AGENTS) {
-      throw new MeshError('BUSY', `a node has at most ${MAX_AGENTS} agents`, { hint: 'remove one first' })
-    }
+    if (!this.#entries.has(name)) this.#ensureRoom(valid.driver)
     // Functions don't outlive the process; what was stored under the name is theirs no longer.
     const sql =
       valid.driver === 'function'
@@ -146,14 +162,26 @@ class StoredRegistry implements Registry {
 
   async renew(): Promise<readonly string[]> {
     const now = this.#components.clock()
-    const due = this.#sorted().flatMap((entry) => {
-      const { current } = entry
-      return current !== undefined && isDue(current.signed, now) ? [{ entry, offer: current.offer }] : []
-    })
+    const due = [...this.#entries.values()]
+      .flatMap((entry) =>
+        entry.current !== undefined && isDue(entry.current.signed, now) ? [{ entry, ...entry.current }] : []
+      )
+      .sort((a, b) => a.expiresAtMs - b.expiresAtMs)
+      .slice(0, MAX_RENEWALS)
     await Promise.all(
       due.map(({ entry, offer }) => this.#want(entry, (isWanted) => this.#sign(entry, offer, isWanted)))
     )
     return due.map(({ entry }) => entry.definition.name)
+  }
+
+  /** @throws {MeshError} BUSY */
+  #ensureRoom(driver: string): void {
+    const isGuest = driver === DIALLED_IN
+    const most = isGuest ? this.#init.maxDialledIn : MAX_AGENTS
+    const count = this.#entries.values().filter(({ definition }) => (definition.driver === DIALLED_IN) === isGuest)
+    if (Iterator.from(count).reduce((sum) => sum + 1, 0) < most) return
+    const which = isGuest ? 'agents that dial in, those that are away too' : 'agents'
+    throw new MeshError('BUSY', `this node has at most ${most} ${which}`, { hint: 'remove one first' })
   }
 
   /** Runs what makes a record; when that fails, what was wanted before is wanted again. */

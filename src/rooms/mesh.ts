@@ -39,7 +39,11 @@ export async function openMesh(
   const schemas = resources.adopt(createValidationPool(), (pool) => pool.stop())
   const registry = createRegistry(
     { store, identity, checkSchema, emit },
-    { auth: acceptedMethods(tokens), protocols: spokenVersions() }
+    {
+      auth: acceptedMethods(tokens),
+      protocols: spokenVersions(),
+      ...(init.edge?.maxAgents === undefined ? {} : { maxDialledIn: init.edge.maxAgents })
+    }
   )
   const isBlocked = (peer: string): boolean => trust.of(peer).level === 'blocked'
   const measured = await openMetrics(init)

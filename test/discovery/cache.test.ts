@@ -3,7 +3,7 @@ import { createCache, type RecordChange } from '../../src/discovery/cache.ts'
 import { MAX_PEER_BYTES } from '../../src/discovery/constants.ts'
 import { capabilityMatch } from '../../src/discovery/match.ts'
 import { createIdentity } from '../../src/identity/index.ts'
-import { MAX_AGENTS, RECORD_TTL_MS } from '../../src/registry/index.ts'
+import { MAX_PEER_RECORDS, RECORD_TTL_MS } from '../../src/registry/index.ts'
 import type { Query } from '../../src/registry/messages.ts'
 import { NOW, type RecordInit, tool, unsigned } from './records.ts'
 
@@ -103,10 +103,10 @@ it('forgets what a replaced record said', () => {
 
 it('takes from one peer what one node may have, and no more', () => {
   const { cache, put } = openCache()
-  for (let i = 0; i < MAX_AGENTS; i++) put({ name: `a${i}` })
+  for (let i = 0; i < MAX_PEER_RECORDS; i++) put({ name: `a${i}` })
   expect(put({ name: 'one-more' })).toBe('too-many')
   expect(put({ name: 'a0', seq: 2 })).toMatchObject({ record: { seq: 2 } })
-  expect(cache.size).toBe(MAX_AGENTS)
+  expect(cache.size).toBe(MAX_PEER_RECORDS)
 })
 
 it('takes from one peer only so many bytes', () => {
@@ -116,6 +116,6 @@ it('takes from one peer only so many bytes', () => {
   let taken = 0
   while (typeof put({ name: `a${taken}`, capabilities }) !== 'string') taken++
   const bytes = cache.ofPeer(identity.id).reduce((sum, { jws }) => sum + jws.length, 0)
-  expect(taken).toBeLessThan(MAX_AGENTS)
+  expect(taken).toBeLessThan(MAX_PEER_RECORDS)
   expect(bytes).toBeLessThanOrEqual(MAX_PEER_BYTES)
 })

@@ -1,6 +1,6 @@
 import { expect, it } from 'vitest'
 import { createIdentity, type Identity } from '../../src/identity/index.ts'
-import { MAX_AGENTS, MAX_RECORD_BYTES } from '../../src/registry/index.ts'
+import { MAX_PEER_RECORDS, MAX_RECORD_BYTES } from '../../src/registry/index.ts'
 import { all, TestMesh } from './mesh.ts'
 import { signed } from './records.ts'
 
@@ -77,5 +77,5 @@ it.each<{ id: string; reason: string; answer: Liar }>([
   expect(await all(a.discovery.find({ name: 'read' }))).toEqual([])
   expect(a.discovery.refused()[reason]).toBeGreaterThan(0)
   expect(await a.emitted('record:refused', (refused) => refused.reason === reason)).toEqual({ peer: liar.id, reason })
-  expect(mesh.requests.length).toBeLessThanOrEqual(MAX_AGENTS)
+  expect(mesh.requests.length).toBeLessThanOrEqual(MAX_PEER_RECORDS)
 })

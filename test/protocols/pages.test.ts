@@ -242,7 +242,10 @@ const STATEMENTS: ReadonlyArray<{ page: string; says: string }> = [
     page: 'README.md',
     says: `${registry.MAX_RECORD_BYTES / KIB} KiB, ${registry.MAX_CAPABILITIES} capabilities, life ${registry.MAX_RECORD_LIFETIME_MS / MINUTE / 60} h`
   },
-  { page: 'README.md', says: `| ${registry.MAX_AGENTS}, ${discovery.MAX_PEER_BYTES / MIB} MiB | refused |` },
+  {
+    page: 'README.md',
+    says: `| ${count(registry.MAX_PEER_RECORDS)}, ${discovery.MAX_PEER_BYTES / MIB} MiB | refused |`
+  },
   {
     page: 'README.md',
     says: `| ${schema.MAX_SCHEMA_BYTES / KIB} KiB, ${schema.MAX_SCHEMA_DEPTH} levels, ${count(schema.MAX_SUBSCHEMAS)} subschemas |`
@@ -382,7 +385,7 @@ const STATEMENTS: ReadonlyArray<{ page: string; says: string }> = [
     page: 'records/1.0.0/README.md',
     says: `for ${discovery.RETRY_MS / 1000} s at first and ${discovery.MAX_SILENT_MS / 1000} s at last`
   },
-  { page: 'records/1.0.0/README.md', says: `beyond ${discovery.PUSH_BURST} at once` },
+  { page: 'records/1.0.0/README.md', says: `beyond ${count(discovery.PUSH_BURST)} at once` },
   { page: 'topics/1/README.md', says: `\`${discovery.CATALOGUE_TOPIC}\`` },
   { page: 'topics/1/README.md', says: `\`${discovery.CAPABILITY_PREFIX}/<kind>/<first segment>\`` },
   { page: 'topics/1/README.md', says: `at most **${discovery.MAX_HINT_BYTES} bytes**` },

@@ -6,6 +6,8 @@ import {
   MAX_AGENTS,
   MAX_CAPABILITIES,
   MAX_DESCRIPTION_LENGTH,
+  MAX_PEER_RECORDS,
+  MAX_RENEWALS,
   RECORD_RENEW_MS,
   RECORD_TTL_MS,
   readRecord
@@ -64,6 +66,37 @@ it('a node has a limit of agents, and may still change those it has', async () =
   await expect(registry.define(definition('a0', { tags: ['new'] }))).resolves.toBeUndefined()
   await registry.remove('a1')
   await expect(registry.define(definition('one-more'))).resolves.toBeUndefined()
+})
+
+it('agents that dial in have a limit of their own, which leaves that of the others as it is', async () => {
+  const { registry, store, identity } = await openRegistry({ maxDialledIn: 3 })
+  const inbound = (name: string) => definition(name, { driver: 'inbound', config: {} })
+  for (const name of ['g0', 'g1', 'g2']) await registry.define(inbound(name))
+  await expect(registry.define(inbound('g3'))).rejects.toMatchObject({
+    code: 'BUSY',
+    message: expect.stringContaining('at most 3 agents that dial in')
+  })
+  await expect(registry.define(inbound('g0'))).resolves.toBeUndefined()
+  await Promise.all(Array.from({ length: MAX_AGENTS }, (_, n) => registry.define(definition(`a${n}`))))
+  await expect(registry.define(definition('one-more'))).rejects.toMatchObject({ code: 'BUSY' })
+  for (const maxDialledIn of [-1, 1.5, MAX_PEER_RECORDS - MAX_AGENTS + 1])
+    expect(() => createRegistry({ store, identity, checkSchema }, { maxDialledIn })).toThrowError(
+      expect.objectContaining({ code: 'INVALID_ARGUMENT' })
+    )
+})
+
+it('many records that are due together are renewed some at a time, the oldest first', async () => {
+  const opened = await openRegistry()
+  const { registry } = opened
+  for (let n = 0; n < MAX_RENEWALS + 2; n++) {
+    await registry.define(definition(`a${n}`))
+    await registry.publish(`a${n}`, offering(tool('add')))
+    opened.nowMs += 1
+  }
+  opened.nowMs += RECORD_RENEW_MS
+  expect(await registry.renew()).toEqual(Array.from({ length: MAX_RENEWALS }, (_, n) => `a${n}`))
+  expect(await registry.renew()).toEqual([`a${MAX_RENEWALS}`, `a${MAX_RENEWALS + 1}`])
+  expect(await registry.renew()).toEqual([])
 })
 
 it('a stored definition that cannot be read is INVALID_CONFIG', async () => {
