@@ -32,6 +32,8 @@ const FLOORS: readonly (Floor & { readonly pick: Pick })[] = [
   callRate(16, 'libp2p', 0.65),
   callRate(16, 'a2a', 3),
   callRate(16, 'mcp-http', 5),
+  callRate(64, 'a2a', 2, 'pryx-mesh-rest'),
+  callRate(16, 'a2a', 2, 'pryx-mesh-rest'),
   {
     bench: 'call',
     name: '1 in flight: p50 to libp2p',
@@ -99,13 +101,19 @@ export function judge(results: readonly Result[], benches: readonly BenchName[])
 }
 
 /** Ours to theirs: the median of the ratios of neighbours in time, which a machine that changes its pace disturbs least. */
-export function ratio(bench: BenchName, inFlight: number, peer: SystemName, runs: 'runs' | 'runsP50Ms'): Pick {
+export function ratio(
+  bench: BenchName,
+  inFlight: number,
+  peer: SystemName,
+  runs: 'runs' | 'runsP50Ms',
+  our: SystemName = OURS
+): Pick {
   return (results) => {
     const runsOf = (system: SystemName): readonly number[] | undefined =>
       results.find((result) => result.bench === bench && result.inFlight === inFlight && result.system === system)?.[
         runs
       ]
-    const ours = runsOf(OURS)
+    const ours = runsOf(our)
     const theirs = runsOf(peer)
     if (ours === undefined || theirs === undefined || ours.length === 0) return undefined
     return median(ours.map((value, i) => value / (theirs[i] ?? Number.NaN)))
@@ -120,13 +128,18 @@ function toBare(results: readonly Result[]): number | undefined {
   return median(durable.map((value, i) => value / (bare[i] ?? Number.NaN)))
 }
 
-function callRate(inFlight: number, peer: SystemName, bound: number): Floor & { readonly pick: Pick } {
+function callRate(
+  inFlight: number,
+  peer: SystemName,
+  bound: number,
+  our: SystemName = OURS
+): Floor & { readonly pick: Pick } {
   return {
     bench: 'call',
-    name: `${inFlight} in flight: rate to ${peer}`,
+    name: `${inFlight} in flight: ${our === OURS ? 'rate' : `rate of ${our}`} to ${peer}`,
     bound,
     unit: '×',
-    pick: ratio('call', inFlight, peer, 'runs')
+    pick: ratio('call', inFlight, peer, 'runs', our)
   }
 }
 

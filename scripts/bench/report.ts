@@ -51,7 +51,7 @@ export function toText({ machine, reps, seconds, results, floors, skipped }: Rep
   add('find', findRows(of('find')))
   add('status: the answer of the control socket', findRows(of('status')))
   add('messages: 1 KiB on disk at both sides, 64 in flight', messageRows(of('messages')))
-  add('agents: 1,000 clients of the WebSocket edge, 256 of them registered', agentRows(of('agents')))
+  add('agents: 1,000 agents that have dialled in', agentRows(of('agents')))
   add('blob: 256 MiB, ours from file to file and checked, the others from memory to memory', blobRows(of('blob')))
   add('steps: what a call costs beside the transport', stepRows(of('steps')))
   add('floors', floorRows(floors))

@@ -1,7 +1,16 @@
 /** A system that is measured: something that serves an echo in one process and calls it from another. */
 import type { Message } from './payload.ts'
 
-export const SYSTEM_NAMES = ['pryx-mesh', 'libp2p', 'libp2p-tuned', 'a2a', 'mcp-http', 'nats', 'http'] as const
+export const SYSTEM_NAMES = [
+  'pryx-mesh',
+  'pryx-mesh-rest',
+  'libp2p',
+  'libp2p-tuned',
+  'a2a',
+  'mcp-http',
+  'nats',
+  'http'
+] as const
 export type SystemName = (typeof SYSTEM_NAMES)[number]
 
 /** How the client reaches the server; what it holds is between the two halves of a system. */
@@ -37,6 +46,7 @@ export class Skip extends Error {
 /** Loaded where they run, and only there: each brings a world of its own. */
 const LOADERS: Readonly<Record<SystemName, () => Promise<{ readonly system: System }>>> = {
   'pryx-mesh': () => import('./systems/pryx-mesh.ts'),
+  'pryx-mesh-rest': () => import('./systems/pryx-mesh-rest.ts'),
   libp2p: () => import('./systems/libp2p.ts'),
   'libp2p-tuned': () => import('./systems/libp2p-tuned.ts'),
   a2a: () => import('./systems/a2a.ts'),

@@ -1,0 +1,45 @@
+/**
+ * The same agent as of `pryx-mesh`, called by a program that is not on the mesh: REST at the HTTP edge with an API key, by
+ * the `fetch` that the clients of other systems use. One node: its agent, policy, schemas and audit as it ships.
+ */
+import type * as gateway from '../../../src/gateway/index.ts'
+import type * as product from '../../../src/index.ts'
+import { built } from '../built.ts'
+import { MESSAGE_SCHEMA } from '../payload.ts'
+import type { System } from '../system.ts'
+
+export const system: System = {
+  async serve(home) {
+    const { createNode } = await built<typeof product>('index.js')
+    const { openEdge } = await built<typeof gateway>('gateway/index.js')
+    const node = await createNode({ home, name: 'bench-edge', listen: ['/ip4/127.0.0.1/tcp/0'], lan: false })
+    await node.start()
+    await node.agents.add({
+      name: 'bench',
+      allow: 'any',
+      capabilities: [{ name: 'bench.echo', input: MESSAGE_SCHEMA, output: MESSAGE_SCHEMA, handler: (input) => input }]
+    })
+    const edge = await openEdge({ node, listen: '127.0.0.1:0' })
+    const { key } = await node.keys.create({ name: 'bench', pin: 'off' })
+    return {
+      contact: { url: `${edge.url}/v1/calls`, key, target: `${node.id}/bench` },
+      close: async () => {
+        await edge.close()
+        await node.stop()
+      }
+    }
+  },
+
+  async connect({ url, key, target }) {
+    const headers = { authorization: `Bearer ${key}`, 'content-type': 'application/json' }
+    return {
+      call: async (message) => {
+        const body = JSON.stringify({ target, capability: 'bench.echo', input: message })
+        const response = await fetch(String(url), { method: 'POST', headers, body })
+        if (!response.ok) throw new Error(await response.text())
+        return ((await response.json()) as { result: unknown }).result
+      },
+      close: async () => {}
+    }
+  }
+}
