@@ -3,6 +3,7 @@ import { access, mkdir, readFile, stat } from 'node:fs/promises'
 import { dirname, resolve } from 'node:path'
 import { multiaddr } from '@multiformats/multiaddr'
 import { z } from 'zod'
+import { MAX_DETACHED_MS } from './calls/index.ts'
 import { MeshError } from './errors.ts'
 import { type Home, homeAt } from './home.ts'
 import { MAX_AGENTS, MAX_PEER_RECORDS } from './registry/constants.ts'
@@ -61,6 +62,8 @@ const settings = z.strictObject({
     })
     .optional(),
   approverCommand: z.array(z.string()).min(1).optional(),
+  blobs: z.strictObject({ quotaBytes: z.int().min(0).exactOptional() }).optional(),
+  streams: z.strictObject({ detachedMs: z.int().min(0).max(MAX_DETACHED_MS).exactOptional() }).optional(),
   swarmKey: z.string().min(1).optional()
 })
 
@@ -140,7 +143,7 @@ function parse(text: string, path: string): unknown {
 function invalid(path: string, what: string, cause: unknown): MeshError {
   return new MeshError('INVALID_CONFIG', `${path}:${what}`, {
     cause,
-    hint: 'correct the file, or move it away to start with the defaults; it may have name, listen, bootstrap, lan, auth, edge, approverCommand and swarmKey'
+    hint: 'correct the file, or move it away to start with the defaults; it may have name, listen, bootstrap, lan, auth, edge, approverCommand, swarmKey, blobs and streams'
   })
 }
 

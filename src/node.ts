@@ -185,6 +185,11 @@ export interface NodeInit {
   readonly approverCommand?: readonly string[]
   /** What content by its hash may take on disk, bytes; default 4 GiB. */
   readonly blobs?: { readonly quotaBytes?: number }
+  /**
+   * How long a stream whose connection broke is kept for its caller here, and tried for as a caller: milliseconds, 0 to
+   * 3,600,000; default 60,000.
+   */
+  readonly streams?: { readonly detachedMs?: number }
   /** File with a libp2p pre-shared key (`pryx-mesh swarm-key`): only nodes that have it connect. */
   readonly swarmKey?: string
   /** The owner's own drivers, beside the built-in ones. */

@@ -1,7 +1,9 @@
 import type { Caller } from '../auth/index.ts'
+import { MeshError } from '../errors.ts'
 import { dispatch, isAsyncIterable, type RequestOptions } from '../rpc/index.ts'
 import { toStream } from './checks.ts'
 import { checkCompatibility } from './compatibility.ts'
+import { DETACHED_MS, MAX_DETACHED_MS } from './constants.ts'
 import type { AgentAddress, Calls, CallsComponents, CallsInit, Invocation } from './index.ts'
 import { type ItemSource, readItems } from './items.ts'
 import type { CallRequest } from './messages.ts'
@@ -9,8 +11,10 @@ import { createRemote } from './remote.ts'
 import { createReplays } from './replays.ts'
 import { createServing } from './serving.ts'
 
+/** @throws {MeshError} INVALID_ARGUMENT for a time that is none */
 export function createCalls(components: CallsComponents, init: CallsInit = {}): Calls {
   const { self, rpc } = components
+  checkDetached(init.detachedMs)
   const replays = createReplays(init)
   const endpoint = createServing(components, replays)
   const remote = createRemote(components, init)
@@ -47,6 +51,11 @@ export function createCalls(components: CallsComponents, init: CallsInit = {}): 
         return address.peer === self ? streamLocal(caller, body, options) : remote.stream(address, body, options)
       })
   }
+}
+
+function checkDetached(detachedMs = DETACHED_MS): void {
+  if (Number.isInteger(detachedMs) && detachedMs >= 0 && detachedMs <= MAX_DETACHED_MS) return
+  throw new MeshError('INVALID_ARGUMENT', `streams.detachedMs is whole milliseconds from 0 to ${MAX_DETACHED_MS}`)
 }
 
 function toRequest({ agent }: AgentAddress, { capability, kind, version, input, stream }: Invocation): CallRequest {

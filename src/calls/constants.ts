@@ -16,6 +16,9 @@ export const MAX_ROUTES = 512
 /** How long a stream whose caller is gone goes on, and how long its end is kept: a node redials within a minute, and so does a phone that changes networks. */
 export const DETACHED_MS = 60_000
 
+/** Longest time that an owner may set for that: what nobody comes back for takes memory, and keeps agents at work. */
+export const MAX_DETACHED_MS = 3_600_000
+
 /** Delivered items that are kept, beside the newest: what may be on its way is a credit of 256 KiB and half of one that was read and not granted yet. */
 export const KEPT_BYTES = 512 * 1024
 

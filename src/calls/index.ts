@@ -27,7 +27,7 @@ import type { StreamRequest } from './messages.ts'
 
 export { createCalls } from './calls.ts'
 export type { Compatibility, Missing } from './compatibility.ts'
-export { CALL } from './constants.ts'
+export { CALL, MAX_DETACHED_MS } from './constants.ts'
 export { resolveTarget } from './target.ts'
 
 /** What is to be invoked at an agent. */
@@ -66,7 +66,7 @@ export interface CallsComponents {
 }
 
 export interface CallsInit {
-  /** How long a stream whose connection is gone is kept for its caller, and tried for as a caller; default 60,000. */
+  /** How long a stream whose connection is gone is kept for its caller, and tried for as a caller; 0 to 3,600,000, default 60,000. */
   readonly detachedMs?: number
   /** 0 ≤ x < 1; default `Math.random`. */
   readonly random?: () => number

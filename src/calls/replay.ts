@@ -1,6 +1,6 @@
 import { MeshError } from '../errors.ts'
 import type { GrantUse } from '../grants/index.ts'
-import { type EncodedItem, encodeItem, isAsyncIterable, type ReadyItems, type RequestContext } from '../rpc/index.ts'
+import { EncodedItem, encodeItem, isAsyncIterable, type ReadyItems, type RequestContext } from '../rpc/index.ts'
 import {
   ITEM_FRAME_BYTES,
   ITEM_MEMORY_BYTES,
@@ -31,8 +31,8 @@ export class Replay {
   use: GrantUse | undefined
   readonly #init: ReplayInit
   readonly #controller = new AbortController()
-  /** Those that are kept, in order. */
-  readonly #kept: EncodedItem[] = []
+  /** JSON of those that are kept, in order: texts alone are less to look through for the collector of garbage. */
+  readonly #kept: string[] = []
   /** The number of the first of them. */
   #first = 1
   /** The last that was given to a reader. */
@@ -119,7 +119,7 @@ export class Replay {
     return this.#first + this.#kept.length - 1
   }
 
-  #item(number: number): EncodedItem | undefined {
+  #item(number: number): string | undefined {
     return this.#kept[number - this.#first]
   }
 
@@ -135,8 +135,9 @@ export class Replay {
   /** The next item for its reader, if it is made already. */
   take(after: number): EncodedItem | undefined {
     const item = this.#item(after + 1)
-    if (item !== undefined && after + 1 > this.#delivered) this.#deliver(item)
-    return item
+    if (item === undefined) return undefined
+    if (after + 1 > this.#delivered) this.#deliver(item)
+    return new EncodedItem(item)
   }
 
   /** What became of the stream; undefined while more is to come, which the agent is asked for now. */
@@ -200,9 +201,9 @@ export class Replay {
   }
 
   #keep(value: unknown): void {
-    let item: EncodedItem
+    let item: string
     try {
-      item = encodeItem(value)
+      item = encodeItem(value).json
     } catch (err) {
       this.stop(MeshError.from(err))
       return
@@ -214,7 +215,7 @@ export class Replay {
     this.#pull()
   }
 
-  #deliver(item: EncodedItem): void {
+  #deliver(item: string): void {
     const bytes = frameBytes(item)
     this.#delivered += 1
     this.#aheadBytes -= bytes
@@ -350,10 +351,10 @@ function discard(iterator: AsyncIterator<unknown>): void {
 }
 
 // A UTF-16 unit is a byte or more in the frame, so what is kept by this count is enough by the count of credit.
-function frameBytes({ json }: EncodedItem): number {
+function frameBytes(json: string): number {
   return json.length + ITEM_FRAME_BYTES
 }
 
-function memoryBytes({ json }: EncodedItem): number {
+function memoryBytes(json: string): number {
   return json.length + ITEM_MEMORY_BYTES
 }

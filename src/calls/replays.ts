@@ -37,6 +37,8 @@ export interface Replays {
 interface Guest {
   /** By id, oldest first. */
   readonly replays: Map<string, Replay>
+  /** Those that nobody reads, by id, in the order in which they were left. */
+  readonly detached: Map<string, Replay>
   bytes: number
 }
 
@@ -68,11 +70,14 @@ class KeptReplays implements Replays {
       resource,
       context: { caller, session },
       onKept: (bytes) => this.#count(peer, replay, bytes),
-      onRead: () => this.#disarm(replay),
+      onRead: () => {
+        this.#disarm(replay)
+        this.#guests.get(peer)?.detached.delete(wanted.id)
+      },
       onLeft: (isWanted) => this.#left(peer, wanted.id, replay, isWanted)
     })
     const result = work(replay)
-    const guest = this.#guests.get(peer) ?? { replays: new Map(), bytes: 0 }
+    const guest = this.#guests.get(peer) ?? { replays: new Map(), detached: new Map(), bytes: 0 }
     this.#guests.set(peer, guest)
     guest.replays.set(wanted.id, replay)
     replay.begin(result)
@@ -101,14 +106,16 @@ class KeptReplays implements Replays {
     this.#disarm(replay)
     const expire = (): void => this.#remove(peer, id, replay, lost('nobody came back for the stream'))
     this.#timers.set(replay, setTimeout(expire, this.#detachedMs).unref())
+    guest.detached.set(id, replay)
     this.#bound(peer, guest)
   }
 
-  #bound(peer: string, { replays }: Guest): void {
-    const detached = [...replays].filter(([, replay]) => !replay.isRead)
-    if (detached.length <= MAX_DETACHED_PER_PEER) return
-    const [id, replay] = detached.find(([, { hasEnded }]) => hasEnded) ?? detached[0] ?? []
-    if (id !== undefined && replay !== undefined) this.#remove(peer, id, replay, lost('too many streams were left'))
+  #bound(peer: string, guest: Guest): void {
+    if (guest.detached.size <= MAX_DETACHED_PER_PEER) return
+    for (const { id, replay } of leftIn([[peer, guest]])) {
+      if (guest.detached.size <= MAX_DETACHED_PER_PEER) return
+      this.#remove(peer, id, replay, replay.hasEnded ? undefined : lost('too many streams were left'))
+    }
   }
 
   #count(peer: string, replay: Replay, bytes: number): void {
@@ -117,18 +124,16 @@ class KeptReplays implements Replays {
     guest.bytes += bytes
     this.#bytes += bytes
     if (bytes < 0) return
-    if (guest.bytes > MAX_REPLAY_BYTES_PER_PEER) this.#makeRoom([[peer, guest]], replay)
-    if (this.#bytes > MAX_REPLAY_BYTES) this.#makeRoom([...this.#guests], replay)
+    this.#makeRoom(replay, [[peer, guest]], () => guest.bytes <= MAX_REPLAY_BYTES_PER_PEER)
+    this.#makeRoom(replay, this.#guests, () => this.#bytes <= MAX_REPLAY_BYTES)
   }
 
   /** At the cost of whoever isn't there to read, else of the one that grows. */
-  #makeRoom(guests: readonly (readonly [string, Guest])[], growing: Replay): void {
-    for (const [peer, { replays }] of guests) {
-      for (const [id, replay] of replays) {
-        if (replay.isRead || replay.memoryBytes === 0) continue
-        this.#remove(peer, id, replay, lost('there is no room to keep the stream'))
-        return
-      }
+  #makeRoom(growing: Replay, guests: Iterable<readonly [string, Guest]>, isEnough: () => boolean): void {
+    if (isEnough()) return
+    for (const { peer, id, replay } of leftIn(guests)) {
+      if (replay.memoryBytes > 0) this.#remove(peer, id, replay, lost('there is no room to keep the stream'))
+      if (isEnough()) return
     }
     growing.trim()
   }
@@ -138,6 +143,7 @@ class KeptReplays implements Replays {
     const guest = this.#guests.get(peer)
     if (guest?.replays.get(id) !== replay) return
     guest.replays.delete(id)
+    guest.detached.delete(id)
     guest.bytes -= replay.memoryBytes
     this.#bytes -= replay.memoryBytes
     if (guest.replays.size === 0) this.#guests.delete(peer)
@@ -148,6 +154,14 @@ class KeptReplays implements Replays {
     clearTimeout(this.#timers.get(replay))
     this.#timers.delete(replay)
   }
+}
+
+/** Those that nobody reads, in the order in which they go: ended ones first, then by when they were left. */
+function leftIn(guests: Iterable<readonly [string, Guest]>): { peer: string; id: string; replay: Replay }[] {
+  const left = [...guests].flatMap(([peer, { detached }]) =>
+    [...detached].map(([id, replay]) => ({ peer, id, replay }))
+  )
+  return [...left.filter(({ replay }) => replay.hasEnded), ...left.filter(({ replay }) => !replay.hasEnded)]
 }
 
 function lost(why: string): MeshError {

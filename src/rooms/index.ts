@@ -100,7 +100,10 @@ export async function openRooms(
   presenter = access.presenter
   const { identity, events } = base
   const checkPermission = createAskCheck(mesh.rpc)
-  const calls = createCalls({ self: identity.id, emit: events.emit, checkPermission, ...guards, ...mesh, ...access })
+  const calls = createCalls(
+    { self: identity.id, emit: events.emit, checkPermission, ...guards, ...mesh, ...access },
+    init.streams
+  )
   // The last goes first: records are withdrawn while there is a network to tell it to
   for (const room of [mesh.network, mesh.host, mesh.rpc, mesh.discovery]) resources.defer(() => room.stop())
   resources.defer(() => calls.stop())
