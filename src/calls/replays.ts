@@ -128,7 +128,7 @@ class KeptReplays implements Replays {
     this.#makeRoom(replay, this.#guests, () => this.#bytes <= MAX_REPLAY_BYTES)
   }
 
-  /** At the cost of whoever isn't there to read, else of the one that grows. */
+  /** At the cost of whoever isn't there to read; else of the one that grows, and then of others, which could not be gone on with. */
   #makeRoom(growing: Replay, guests: Iterable<readonly [string, Guest]>, isEnough: () => boolean): void {
     if (isEnough()) return
     for (const { peer, id, replay } of leftIn(guests)) {
@@ -136,6 +136,12 @@ class KeptReplays implements Replays {
       if (isEnough()) return
     }
     growing.trim()
+    for (const [, { replays }] of guests) {
+      for (const replay of replays.values()) {
+        if (isEnough()) return
+        replay.trim()
+      }
+    }
   }
 
   #remove(peer: string, id: string, replay: Replay, reason?: MeshError): void {
