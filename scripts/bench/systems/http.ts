@@ -24,14 +24,7 @@ export const system: System = {
   },
 
   async connect({ port }) {
-    const agent = new Agent({ keepAlive: true })
-    const post = (path: string, body: string): Promise<IncomingMessage> =>
-      new Promise((resolve, reject) => {
-        const headers = { 'content-type': 'application/json', 'content-length': Buffer.byteLength(body) }
-        request({ host: '127.0.0.1', port, path, method: 'POST', agent, headers }, resolve)
-          .on('error', reject)
-          .end(body)
-      })
+    const { post, agent } = poster(Number(port))
     return {
       call: async (message) => JSON.parse(await text(await post('/echo', JSON.stringify(message)))),
       stream: async (count, onItem) => {
@@ -48,6 +41,17 @@ export const system: System = {
   }
 }
 
+/** A client with as many connections as it has requests under way. */
+export function poster(port: number, more: Readonly<Record<string, string>> = {}) {
+  const agent = new Agent({ keepAlive: true })
+  const post = (path: string, body: string): Promise<IncomingMessage> =>
+    new Promise((resolve, reject) => {
+      const headers = { 'content-type': 'application/json', 'content-length': Buffer.byteLength(body), ...more }
+      request({ host: '127.0.0.1', port, path, method: 'POST', agent, headers }, resolve).on('error', reject).end(body)
+    })
+  return { agent, post }
+}
+
 async function answer(req: IncomingMessage, res: ServerResponse): Promise<void> {
   const body = JSON.parse(await text(req)) as { count: number }
   if (req.url === '/echo') {
@@ -62,7 +66,7 @@ async function answer(req: IncomingMessage, res: ServerResponse): Promise<void> 
   res.end()
 }
 
-function text(message: IncomingMessage): Promise<string> {
+export function text(message: IncomingMessage): Promise<string> {
   return new Promise((resolve, reject) => {
     const parts: Buffer[] = []
     message.on('data', (part: Buffer) => parts.push(part))

@@ -1,12 +1,13 @@
 /**
- * The same agent as of `pryx-mesh`, called by a program that is not on the mesh: REST at the HTTP edge with an API key, by
- * the `fetch` that the clients of other systems use. One node: its agent, policy, schemas and audit as it ships.
+ * The same agent as of `pryx-mesh`, called by a program that is not on the mesh: REST at the HTTP edge with an API key, from
+ * node:http, as there is no SDK to pay for. One node: its agent, policy, schemas and audit as it ships.
  */
 import type * as gateway from '../../../src/gateway/index.ts'
 import type * as product from '../../../src/index.ts'
 import { built } from '../built.ts'
 import { MESSAGE_SCHEMA } from '../payload.ts'
 import type { System } from '../system.ts'
+import { poster, text } from './http.ts'
 
 export const system: System = {
   async serve(home) {
@@ -22,7 +23,7 @@ export const system: System = {
     const edge = await openEdge({ node, listen: '127.0.0.1:0' })
     const { key } = await node.keys.create({ name: 'bench', pin: 'off' })
     return {
-      contact: { url: `${edge.url}/v1/calls`, key, target: `${node.id}/bench` },
+      contact: { port: Number(new URL(edge.url).port), key, target: `${node.id}/bench` },
       close: async () => {
         await edge.close()
         await node.stop()
@@ -30,16 +31,16 @@ export const system: System = {
     }
   },
 
-  async connect({ url, key, target }) {
-    const headers = { authorization: `Bearer ${key}`, 'content-type': 'application/json' }
+  async connect({ port, key, target }) {
+    const { agent, post } = poster(Number(port), { authorization: `Bearer ${key}` })
     return {
       call: async (message) => {
-        const body = JSON.stringify({ target, capability: 'bench.echo', input: message })
-        const response = await fetch(String(url), { method: 'POST', headers, body })
-        if (!response.ok) throw new Error(await response.text())
-        return ((await response.json()) as { result: unknown }).result
+        const response = await post('/v1/calls', JSON.stringify({ target, capability: 'bench.echo', input: message }))
+        const body = await text(response)
+        if (response.statusCode !== 200) throw new Error(body)
+        return (JSON.parse(body) as { result: unknown }).result
       },
-      close: async () => {}
+      close: async () => agent.destroy()
     }
   }
 }
