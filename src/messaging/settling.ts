@@ -86,9 +86,10 @@ export class Settling {
   async #write(items: readonly Settlement[]): Promise<void> {
     const settled = this.#forward(items)
     if (settled.length === 0) return
-    // True whatever this node's disk says: were it lost, it would be asked for and told again
+    // True whatever this node's disk says: were it lost, it would be asked for and told again. So it is in no hurry either:
+    // what is sent next waits for one commit then, not two
     this.#onSaid(settled)
-    await this.#store.write(statementsOf(settled))
+    await this.#store.write(statementsOf(settled), { isPatient: true })
     this.#onSettled(settled)
   }
 
@@ -126,7 +127,7 @@ function statementsOf(settled: readonly Settled[]): Statement[] {
   const groups = new Map<string, { first: Settled; ids: string[] }>()
   const statements: Statement[] = []
   for (const item of settled) {
-    const key = JSON.stringify([item.state, item.at, item.code, item.reason])
+    const key = `${item.state} ${item.at} ${item.code} ${item.reason}`
     const group = groups.get(key)
     if (group === undefined) groups.set(key, { first: item, ids: [item.id] })
     else group.ids.push(item.id)

@@ -4,6 +4,9 @@ export const MAX_COMMIT_WRITES = 256
 /** Transactions waiting for the disk; beyond it a write fails with BUSY. About a second's work. */
 export const MAX_QUEUED_WRITES = 16_384
 
+/** How long a patient write waits for another to share its commit: less than anybody notices, more than two that follow each other are apart. */
+export const PATIENCE_MS = 10
+
 /** Prepared statements kept per connection. The code has far fewer texts; the bound is for lists of `?`. */
 export const MAX_CACHED_STATEMENTS = 256
 

@@ -34,6 +34,11 @@ export interface Migrations {
   readonly steps: readonly string[]
 }
 
+export interface WriteOptions {
+  /** It may wait up to PATIENCE_MS for another write to share its commit; default false. Writes keep their order. */
+  readonly isPatient?: boolean
+}
+
 export interface Store {
   /**
    * Runs the statements as one transaction and resolves when it is on disk; concurrent writes share one commit.
@@ -42,7 +47,7 @@ export interface Store {
    * @throws {MeshError} IO when the disk refuses, BUSY when MAX_QUEUED_WRITES wait already or another program holds the
    * file, CANCELLED after {@link close}; nothing of it was written then
    */
-  write(statements: readonly Statement[]): Promise<readonly number[]>
+  write(statements: readonly Statement[], options?: WriteOptions): Promise<readonly number[]>
   /** The first row, or undefined. Sees every write that has resolved. @throws {MeshError} IO when the disk refuses */
   get(sql: string, params?: readonly SqlValue[]): Row | undefined
   all(sql: string, params?: readonly SqlValue[]): Row[]

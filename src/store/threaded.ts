@@ -1,9 +1,9 @@
 import { Worker } from 'node:worker_threads'
 import { type ErrorBody, MeshError } from '../errors.ts'
-import { MAX_COMMIT_WRITES, MAX_QUEUED_WRITES } from './constants.ts'
+import { MAX_COMMIT_WRITES, MAX_QUEUED_WRITES, PATIENCE_MS } from './constants.ts'
 import { closed, type Outcome, restore } from './database.ts'
 import { type Group, pack } from './group.ts'
-import type { Migrations, Row, SqlValue, Statement, Store } from './index.ts'
+import type { Migrations, Row, SqlValue, Statement, Store, WriteOptions } from './index.ts'
 import { type Connection, openReader, read, sqliteError } from './sqlite.ts'
 
 export interface WorkerInit {
@@ -63,6 +63,8 @@ class ThreadedStore implements Store {
   /** At most one group is with the worker; what comes meanwhile makes up the next one. */
   #inFlight: PendingWrite[] = []
   #flushScheduled = false
+  /** Everything in the queue is patient, and waits until then. */
+  #patience: NodeJS.Timeout | undefined
   #closing: Promise<void> | undefined
   #broken: MeshError | undefined
   #onIdle: (() => void) | undefined
@@ -80,7 +82,7 @@ class ThreadedStore implements Store {
     })
   }
 
-  write(statements: readonly Statement[]): Promise<readonly number[]> {
+  write(statements: readonly Statement[], { isPatient = false }: WriteOptions = {}): Promise<readonly number[]> {
     if (this.#closing !== undefined) return Promise.reject(closed())
     if (this.#broken !== undefined) return Promise.reject(this.#broken)
     if (this.#queue.length >= MAX_QUEUED_WRITES) {
@@ -88,7 +90,8 @@ class ThreadedStore implements Store {
     }
     return new Promise((resolve, reject) => {
       this.#queue.push({ statements, resolve, reject })
-      this.#schedule()
+      if (isPatient && (this.#queue.length === 1 || this.#patience !== undefined)) this.#wait()
+      else this.#schedule()
     })
   }
 
@@ -106,6 +109,7 @@ class ThreadedStore implements Store {
   }
 
   async #close(): Promise<void> {
+    this.#schedule()
     if (this.#queue.length + this.#inFlight.length > 0 && this.#broken === undefined) {
       await new Promise<void>((resolve) => {
         this.#onIdle = resolve
@@ -117,8 +121,14 @@ class ThreadedStore implements Store {
     await this.#exited
   }
 
+  #wait(): void {
+    this.#patience ??= setTimeout(() => this.#schedule(), PATIENCE_MS)
+  }
+
   /** Waits for the end of the turn, so that writes started together are committed together. */
   #schedule(): void {
+    clearTimeout(this.#patience)
+    this.#patience = undefined
     if (this.#flushScheduled || this.#inFlight.length > 0) return
     this.#flushScheduled = true
     queueMicrotask(() => this.#flush())
@@ -149,10 +159,11 @@ class ThreadedStore implements Store {
       else
         reject(outcome === undefined ? new MeshError('INTERNAL', 'no outcome') : restore(outcome.error, outcome.detail))
     }
-    this.#flush()
+    if (this.#patience === undefined) this.#flush()
   }
 
   #break(err: unknown): void {
+    clearTimeout(this.#patience)
     this.#broken ??= new MeshError('IO', 'the database can no longer be written', {
       cause: err,
       hint: 'restart the node'

@@ -86,6 +86,19 @@ it('writes started together share a commit', async () => {
   await Promise.all(writes)
 })
 
+it('a patient write comes before what is written after it, and waits for nothing else for long', async () => {
+  const store = await openVariant({ onDisk: true })
+  const patient = store.write([{ sql: INSERT, params: [1, ''] }], { isPatient: true })
+  await store.write([{ sql: "UPDATE item SET body = 'seen'" }])
+  expect(store.get('SELECT body FROM item')).toEqual({ body: 'seen' })
+  await patient
+  await store.write([{ sql: INSERT, params: [2, ''] }], { isPatient: true })
+  expect(count(store)).toBe(2)
+  const last = store.write([{ sql: INSERT, params: [3, ''] }], { isPatient: true })
+  await store.close()
+  await expect(last).resolves.toEqual([1])
+})
+
 it('writes are applied in the order in which they were started', async () => {
   const store = await openVariant({ onDisk: true })
   await store.write([{ sql: INSERT, params: [1, ''] }])
