@@ -15,7 +15,10 @@ import { compileQuery, matchRecord } from './registry/index.ts'
 import type { CapabilityKind, Query, SignedRecord } from './registry/messages.ts'
 
 /** Answers a call: returns a value, a promise of one, or yields items. */
-export type Handler = (input: unknown, context: Pick<InvokeContext, 'caller' | 'signal' | 'charge'>) => unknown
+export type Handler = (
+  input: unknown,
+  context: Pick<InvokeContext, 'caller' | 'signal' | 'charge' | 'trace'>
+) => unknown
 
 /** A capability that is a function of this process. */
 export interface FunctionCapability extends Omit<CapabilityDefinition, 'kind' | 'version'> {

@@ -288,12 +288,17 @@ function isForged({ data }: MeshError): boolean {
   return reason === 'signature' || reason === 'replayed' || reason === 'wrong-peer'
 }
 
-function invocation(capability: string, input: unknown, { kind, version }: CallOptions): Parameters<Calls['call']>[2] {
+function invocation(
+  capability: string,
+  input: unknown,
+  { kind, version, trace }: CallOptions
+): Parameters<Calls['call']>[2] {
   return {
     capability,
     ...(input === undefined ? {} : { input }),
     ...(kind === undefined ? {} : { kind }),
-    ...(version === undefined ? {} : { version })
+    ...(version === undefined ? {} : { version }),
+    ...(trace === undefined ? {} : { trace })
   }
 }
 

@@ -42,6 +42,8 @@ export interface CallOptions {
    * PERMISSION_PENDING at once.
    */
   readonly wait?: boolean
+  /** W3C `traceparent` of what the call is part of; the agent gets it. */
+  readonly trace?: string
 }
 
 /** How a message is sent. */

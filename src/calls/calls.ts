@@ -1,6 +1,7 @@
 import type { Caller } from '../auth/index.ts'
 import { MeshError } from '../errors.ts'
 import { dispatch, isAsyncIterable, type RequestOptions } from '../rpc/index.ts'
+import { readTraceparent } from '../wire/trace.ts'
 import { toStream } from './checks.ts'
 import { checkCompatibility } from './compatibility.ts'
 import { DETACHED_MS, MAX_DETACHED_MS } from './constants.ts'
@@ -58,13 +59,18 @@ function checkDetached(detachedMs = DETACHED_MS): void {
   throw new MeshError('INVALID_ARGUMENT', `streams.detachedMs is whole milliseconds from 0 to ${MAX_DETACHED_MS}`)
 }
 
-function toRequest({ agent }: AgentAddress, { capability, kind, version, input, stream }: Invocation): CallRequest {
+/** @throws {MeshError} INVALID_ARGUMENT */
+function toRequest({ agent }: AgentAddress, invocation: Invocation): CallRequest {
+  const { capability, kind, version, input, stream, trace } = invocation
+  if (trace !== undefined && readTraceparent(trace) === undefined)
+    throw new MeshError('INVALID_ARGUMENT', 'trace: it is no traceparent')
   return {
     agent,
     capability,
     ...(kind === undefined ? {} : { kind }),
     ...(version === undefined ? {} : { version }),
     ...(input === undefined ? {} : { input }),
-    ...(stream === undefined ? {} : { stream })
+    ...(stream === undefined ? {} : { stream }),
+    ...(trace === undefined ? {} : { trace })
   }
 }

@@ -40,6 +40,8 @@ export interface Invocation {
   readonly input?: unknown
   /** Of one that streams: its id, and how many items are there already; default a new one. */
   readonly stream?: StreamRequest
+  /** W3C `traceparent` of what the call is part of. */
+  readonly trace?: string
 }
 
 export interface CallsComponents {

@@ -22,6 +22,8 @@ export const callRequest = z.object({
   /** What the capability's input schema describes; absent means `{}`. */
   input: z.unknown().optional(),
   /** Set when the answer is to be resumable: then it is a streamed one, whatever the capability is. */
-  stream: streamRequest.optional()
+  stream: streamRequest.optional(),
+  /** W3C `traceparent`; anything else is as good as absent. */
+  trace: z.unknown().optional()
 })
 export type CallRequest = z.infer<typeof callRequest>

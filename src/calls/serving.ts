@@ -1,8 +1,10 @@
 import type { Caller, Session } from '../auth/index.ts'
+import type { InvokeContext } from '../drivers/index.ts'
 import { MeshError } from '../errors.ts'
 import type { Decision, Facts, PolicyRequest } from '../policy/index.ts'
 import type { Capability, SignedRecord } from '../registry/messages.ts'
 import { type Endpoint, isAsyncIterable, type RequestContext } from '../rpc/index.ts'
+import { readTraceparent } from '../wire/trace.ts'
 import { type Admission, admitted, sizeOf } from './admission.ts'
 import { noCapability, pickCapability } from './capability.ts'
 import { type Checks, checkInput, checkOutput, createChecks, NO_CHECKS } from './checks.ts'
@@ -22,6 +24,7 @@ type ServingComponents = Pick<
 interface Asked extends PolicyRequest {
   readonly session: Session
   readonly input: unknown
+  readonly trace: string | undefined
 }
 
 /** What is the same each time a caller asks for the same: made once, good for as long as `signed` is the agent's record. */
@@ -168,14 +171,14 @@ function createPerform(components: ServingComponents): Perform {
     throw err
   }
 
-  return (route, { caller, input }, context) => {
+  return (route, { caller, input, trace }, context) => {
     const { agent } = route
     const capability = targetOf(components, route, caller)
     const invoke = (checks: Checks): unknown => {
       const entered = health?.calls.enter() ?? 0
       let result: unknown
       try {
-        result = checkOutput(checks, host.invoke(agent, capability, input, context))
+        result = checkOutput(checks, host.invoke(agent, capability, input, traced(context, trace)))
       } catch (err) {
         failed(agent, entered, err)
       }
@@ -207,8 +210,30 @@ function targetOf({ host, health }: ServingComponents, { capability, agent }: Ro
 }
 
 function askedOf({ action, resource, facts }: Route, body: unknown, { caller, session }: RequestContext): Asked {
-  const input = (body as CallRequest).input ?? {}
-  return { caller, session, action, resource, input, facts: { ...facts, bytes: () => sizeOf(input) } }
+  const { input = {}, trace } = body as CallRequest
+  return {
+    caller,
+    session,
+    action,
+    resource,
+    input,
+    trace: readTraceparent(trace),
+    facts: { ...facts, bytes: () => sizeOf(input) }
+  }
+}
+
+/** What the agent gets: what the call has, and where it belongs. */
+function traced(context: RequestContext, trace: string | undefined): InvokeContext {
+  if (trace === undefined) return context
+  const { caller, charge } = context
+  return {
+    caller,
+    charge,
+    trace,
+    get signal() {
+      return context.signal
+    }
+  }
 }
 
 /** Read each time: requests of one route are of many streams. */

@@ -57,13 +57,13 @@ export class HttpEndpoint implements AgentConnection {
   invoke(
     { kind, name }: { kind: CapabilityKind; name: string },
     input: unknown,
-    { caller, signal }: InvokeContext
+    { caller, signal, trace }: InvokeContext
   ): unknown {
     const offer = this.#offers.get(keyOf(kind, name))
     if (offer === undefined) throw new MeshError('NOT_FOUND', `the endpoint offers no ${name}`)
     return offer.streaming === undefined
-      ? this.#call(offer, input, { caller, signal })
-      : this.#stream(offer, input, { caller, signal })
+      ? this.#call(offer, input, { caller, signal, trace })
+      : this.#stream(offer, input, { caller, signal, trace })
   }
 
   async health({ signal }: { signal: AbortSignal }): Promise<void> {
@@ -110,21 +110,21 @@ export class HttpEndpoint implements AgentConnection {
     }
   }
 
-  async #call(offer: HttpCapability, input: unknown, { caller, signal }: Who): Promise<unknown> {
+  async #call(offer: HttpCapability, input: unknown, { signal, ...who }: Who): Promise<unknown> {
     const until = this.#until(signal)
     return this.#counted(until, async () => {
-      const response = await this.#requests.send(this.#requestFor(offer, input, { caller, signal: until }))
+      const response = await this.#requests.send(this.#requestFor(offer, input, { ...who, signal: until }))
       if (!isStreamed(response)) return this.#inTime(response, readAnswer)
       response.destroy()
       throw new MeshError('AGENT_ERROR', 'the endpoint streams, but its capability does not say so')
     })
   }
 
-  async *#stream(offer: HttpCapability, input: unknown, { caller, signal }: Who): AsyncGenerator<unknown, void> {
+  async *#stream(offer: HttpCapability, input: unknown, { signal, ...who }: Who): AsyncGenerator<unknown, void> {
     const until = this.#until(signal)
     const leave = this.#enter()
     try {
-      const response = await this.#requests.send(this.#requestFor(offer, input, { caller, signal: until }))
+      const response = await this.#requests.send(this.#requestFor(offer, input, { ...who, signal: until }))
       if (isStreamed(response)) yield* readItems(response)
       else yield await readAnswer(response)
     } catch (err) {
@@ -134,7 +134,11 @@ export class HttpEndpoint implements AgentConnection {
     }
   }
 
-  #requestFor(offer: HttpCapability, input: unknown, { caller, signal }: Who): Parameters<HttpRequests['send']>[0] {
+  #requestFor(
+    offer: HttpCapability,
+    input: unknown,
+    { caller, signal, trace }: Who
+  ): Parameters<HttpRequests['send']>[0] {
     const { method, streaming } = offer
     const url = urlOf(this.#config.url, offer.path ?? offer.name)
     const isRepeatable = isIdempotent(offer)
@@ -148,6 +152,7 @@ export class HttpEndpoint implements AgentConnection {
       headers: {
         accept: streaming === undefined ? 'application/json' : ACCEPT[streaming],
         ...callerHeaders(caller),
+        ...(trace === undefined ? {} : { traceparent: trace }),
         ...(isRepeatable ? {} : { 'idempotency-key': randomUUID() })
       },
       ...(inQuery ? {} : { body: Buffer.from(JSON.stringify(input ?? {})) })
@@ -217,6 +222,7 @@ type DeliveryContext = Pick<MessageContext, 'signal' | 'caller' | 'reply'>
 interface Who {
   readonly caller: Caller
   readonly signal: AbortSignal
+  readonly trace: string | undefined
 }
 
 const ACCEPT = { sse: 'text/event-stream', ndjson: 'application/x-ndjson' } as const

@@ -76,6 +76,8 @@ export interface InvokeContext {
   readonly signal: AbortSignal
   /** Says what the work has cost, for the owner's `cost` limits; adds up. */
   readonly charge: (amount: number) => void
+  /** W3C `traceparent`, when the caller sent one. */
+  readonly trace?: string
 }
 
 export type AgentState = 'starting' | 'up' | 'down'

@@ -70,7 +70,7 @@ export class McpSession implements AgentConnection {
   async invoke(
     { kind, name }: { kind: CapabilityKind; name: string },
     input: unknown,
-    { signal }: InvokeContext
+    { signal, trace }: InvokeContext
   ): Promise<unknown> {
     if (kind !== 'tool') throw new MeshError('NOT_FOUND', `an MCP server offers no ${kind}`)
     if (input !== undefined && !isObject(input))
@@ -80,7 +80,11 @@ export class McpSession implements AgentConnection {
     try {
       // Given the definition, the SDK looks into no cache; without an output schema in it, it checks nothing.
       const toolDefinition = this.#tools.get(name) ?? { name, inputSchema: { type: 'object' } }
-      const params = { name, ...(input === undefined ? {} : { arguments: input }) }
+      const params = {
+        name,
+        ...(input === undefined ? {} : { arguments: input }),
+        ...(trace === undefined ? {} : { _meta: { traceparent: trace } })
+      }
       return toolResult(await this.#client.callTool(params, { signal, timeout: limits.NO_TIMEOUT_MS, toolDefinition }))
     } catch (err) {
       throw callError(err, signal)

@@ -1,6 +1,7 @@
 import { randomBytes } from 'node:crypto'
 import { z } from 'zod'
 import { MeshError } from '../errors.ts'
+import { readTraceparent } from '../wire/trace.ts'
 import { DEFAULT_CALL_TIMEOUT_MS } from './constants.ts'
 import { callBody } from './messages.ts'
 import { json, type Operation, operation } from './rest-operation.ts'
@@ -30,9 +31,10 @@ const call = operation({
     const { timeoutMs = DEFAULT_CALL_TIMEOUT_MS, stream: given, ...invocation } = body
     const isStreaming = given !== undefined || wantsEvents(header('accept'))
     const wanted = isStreaming ? (given ?? resumed(header('last-event-id'))) : undefined
+    const trace = readTraceparent(header('traceparent'))
     const result = await node.edges.invoke(
       session,
-      { ...invocation, ...(wanted && { stream: wanted }) },
+      { ...invocation, ...(wanted && { stream: wanted }), ...(trace !== undefined && { trace }) },
       { signal, timeoutMs }
     )
     if (isIterable(result)) return sse(result, { signal, leave, stream: wanted })

@@ -43,7 +43,9 @@ export const clientFrame = z.discriminatedUnion('type', [
       .optional(),
     /** Items that may be sent before the client gives more; absent: as fast as the connection takes them. */
     credit: z.int().min(1).max(MAX_WS_CREDIT).optional(),
-    timeoutMs: timeoutMs.optional()
+    timeoutMs: timeoutMs.optional(),
+    /** W3C `traceparent` of what the call is part of; what is none is as good as absent. */
+    trace: z.string().max(256).optional()
   }),
   z.object({ type: z.literal('credit'), id, items: z.int().min(1).max(MAX_WS_CREDIT) }),
   z.object({ type: z.literal('cancel'), id }),

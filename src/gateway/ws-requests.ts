@@ -1,6 +1,7 @@
 import type { Session } from '../auth/index.ts'
 import { abortError, MeshError } from '../errors.ts'
 import type { Node } from '../index.ts'
+import { readTraceparent } from '../wire/trace.ts'
 import { MAX_WS_COLLECTED_BYTES, MAX_WS_NODE_FRAME_BYTES, MAX_WS_PENDING } from './ws-constants.ts'
 import type { EdgeFrame, Frame } from './ws-frames.ts'
 import type { Link } from './ws-link.ts'
@@ -92,13 +93,19 @@ export class Requests {
   }
 
   async #invoke(
-    { id, stream = false, timeoutMs, type: _type, credit: _credit, ...rest }: Frame<'invoke'>,
+    { id, stream = false, timeoutMs, type: _type, credit: _credit, trace, ...rest }: Frame<'invoke'>,
     running: Running
   ) {
     const { node, session } = this.#init
     const options = { signal: running.controller.signal, ...(timeoutMs === undefined ? {} : { timeoutMs }) }
     const named = typeof stream === 'object' ? stream : undefined
-    const result = await node.edges.invoke(session(), { ...defined(rest), ...(named && { stream: named }) }, options)
+    const parent = readTraceparent(trace)
+    const invocation = {
+      ...defined(rest),
+      ...(named && { stream: named }),
+      ...(parent !== undefined && { trace: parent })
+    }
+    const result = await node.edges.invoke(session(), invocation, options)
     if (stream === false) return this.#answer(id, isItems(result) ? await collect(result) : result, running)
     await this.#items(id, isItems(result) ? result : [result], running, named?.after)
     this.#send({ type: 'end', id })
