@@ -160,7 +160,7 @@ function whyNot(err: unknown): { code: string; reason: string; detail: string } 
   return { code: 'AGENT_ERROR', reason: "the agent's handler failed", detail }
 }
 
-export const cut = (text: string): string => String(text).slice(0, MAX_REASON_LENGTH)
+const cut = (text: string): string => String(text).slice(0, MAX_REASON_LENGTH)
 
 function isThenable(value: unknown): value is PromiseLike<unknown> {
   return typeof value === 'object' && value !== null && 'then' in value && typeof value.then === 'function'

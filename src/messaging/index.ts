@@ -35,10 +35,9 @@ export {
   type ServedMailbox,
   type UsedMailbox
 } from './mailboxes.ts'
-export { type DeliverAnswer, type DeliverRequest, deliverRequest, type Envelope, envelope } from './messages.ts'
+export type { Envelope } from './messages.ts'
 export { createMessaging } from './messaging.ts'
 export { messagingMigrations } from './rows.ts'
-export { verifyBatch } from './signatures.ts'
 
 /** What a message says and how it travels. */
 export interface MessageInit {

@@ -12,7 +12,7 @@ import {
 } from './constants.ts'
 
 /** Base 32 of Crockford; the first digit holds three bits. */
-export const messageId = z.string().regex(/^[0-7][0-9A-HJKMNP-TV-Z]{25}$/)
+const messageId = z.string().regex(/^[0-7][0-9A-HJKMNP-TV-Z]{25}$/)
 const count = z.int().min(0)
 const time = z.int().min(0)
 /** As protocols/blob has it. */
@@ -67,7 +67,7 @@ export const signedMessages = z.object({
   digests: z.array(digest).min(1).max(MAX_BATCH_MESSAGES)
 })
 
-export const deliverRequest = z.object({
+const deliverRequest = z.object({
   op: z.literal('deliver'),
   signatures: z.array(z.string().max(MAX_SIGNATURE_BYTES)).min(1).max(MAX_BATCH_MESSAGES),
   messages: z
@@ -86,7 +86,7 @@ export const deliverRequest = z.object({
 })
 export type DeliverRequest = z.infer<typeof deliverRequest>
 
-export const receiptsRequest = z.object({
+const receiptsRequest = z.object({
   op: z.literal('receipts'),
   jws: z.string().max(MAX_RECEIPTS_BYTES)
 })

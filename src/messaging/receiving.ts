@@ -288,16 +288,8 @@ export class Receiving {
       return this.#store(batch, arrival, pair, { state: 'accepted', tries: 1, statements: [event] })
     }
     const { latest, written: onWritten } = state.publish(pair.agent, result.changes)
-    const { code, reason, drafts, isAnswered } = result
-    return this.#store(batch, arrival, pair, {
-      state: result.end,
-      code,
-      reason,
-      drafts,
-      isAnswered,
-      latest,
-      onWritten
-    })
+    const { end, code, reason, drafts, isAnswered } = result
+    return this.#store(batch, arrival, pair, { state: end, code, reason, drafts, isAnswered, latest, onWritten })
   }
 
   /** The request has its outcome already: this one is noted, and goes no further. */

@@ -38,7 +38,7 @@ export interface VerifiedBatch {
  *
  * @throws {MeshError} INVALID_RECORD when it isn't by the node it names, INVALID_MESSAGE, TOO_LARGE
  */
-export async function verifyBatch(jws: string, keyOf: KeyOf = publicKeyOf): Promise<VerifiedBatch> {
+async function verifyBatch(jws: string, keyOf: KeyOf = publicKeyOf): Promise<VerifiedBatch> {
   const { did, payload } = await verifyJws(jws, { type: MESSAGES_TYPE, maxBytes: MAX_SIGNATURE_BYTES, keyOf })
   const { success, data } = signedMessages.safeParse(payload)
   if (!success) throw new MeshError('INVALID_MESSAGE', 'not a signature of messages')
