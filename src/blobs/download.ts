@@ -1,6 +1,6 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import { abortError, MeshError } from '../errors.ts'
-import { ByteStream, parseJson } from '../wire/index.ts'
+import { ByteStream, free, parseJson } from '../wire/index.ts'
 import {
   BLOB_PROTOCOL,
   FIRST_WAIT_MS,
@@ -27,6 +27,9 @@ export interface Wanted {
   readonly signal: AbortSignal
   readonly onProgress: (received: number, size: number) => void
 }
+
+/** Of yamux: all that there is before bytes that came in a message of their own. */
+const FRAME_HEADER_BYTES = 12
 
 /** What came isn't what was asked for, and is gone. */
 const WRONG_BYTES = 'the bytes are not those of the hash'
@@ -114,6 +117,9 @@ async function writeThrough(chunks: readonly Uint8Array[], writer: BlobWriter, s
   for (const chunk of chunks) {
     if (writer.size + chunk.length > size) throw new MeshError('INVALID_MESSAGE', WRONG_BYTES)
     await writer.write(chunk)
+    const { byteOffset, byteLength, buffer } = chunk
+    // Else there may be frames of other streams in it
+    if (byteOffset <= FRAME_HEADER_BYTES && byteOffset + byteLength === buffer.byteLength) free(chunk)
   }
 }
 

@@ -28,4 +28,3 @@ const refusal = z.object({
 
 /** The one frame that answers it, before the bytes. */
 export const blobHeader = z.union([found, refusal])
-type BlobHeader = z.infer<typeof blobHeader>

@@ -13,6 +13,7 @@ import type { ConnectionEncrypter, MessageStream, SecureConnectionOptions, Secur
 import { type ICryptoInterface, type NoiseComponents, noise } from '@libp2p/noise'
 import { asCrypto, defaultCrypto } from '@libp2p/noise/crypto'
 import { Uint8ArrayList } from 'uint8arraylist'
+import { free } from '../wire/index.ts'
 import { BATCH_BYTES, MAX_CONNECTION_WRITE_BYTES, NATIVE_CIPHER_MIN_BYTES } from './constants.ts'
 
 type Bytes = Uint8Array | Uint8ArrayList
@@ -144,6 +145,7 @@ function seal(encrypt: (plaintext: Bytes) => Bytes, data: Uint8ArrayList): Uint8
     for (const bytes of ciphertext instanceof Uint8Array ? [ciphertext] : ciphertext) {
       sealed.set(bytes, at)
       at += bytes.byteLength
+      if (bytes.byteLength === bytes.buffer.byteLength) free(bytes)
     }
   }
   return sealed
@@ -152,9 +154,18 @@ function seal(encrypt: (plaintext: Bytes) => Bytes, data: Uint8ArrayList): Uint8
 function open(decrypt: (ciphertext: Bytes, dst?: Uint8Array) => Bytes, chunk: Bytes): Bytes {
   const length = chunk.byteLength - TAG_BYTES
   if (length < 0) throw new Error('message shorter than its tag')
-  if (length >= NATIVE_CIPHER_MIN_BYTES) return decrypt(chunk)
-  const bytes = chunk.subarray()
-  return decrypt(bytes, bytes.subarray(0, length)) // in place, as stock does
+  const opened = length < NATIVE_CIPHER_MIN_BYTES ? openSmall(decrypt, chunk) : decrypt(chunk)
+  for (const part of chunk instanceof Uint8Array ? [chunk] : chunk) {
+    // Messages are opened one after the other: with its last byte, all of the memory has been read
+    if (part.byteOffset + part.byteLength === part.buffer.byteLength) free(part)
+  }
+  return opened
+}
+
+/** In place, as stock does, but in memory of its own: what it came in is freed with what comes after it. */
+function openSmall(decrypt: (ciphertext: Bytes, dst?: Uint8Array) => Bytes, chunk: Bytes): Bytes {
+  const message = chunk instanceof Uint8Array ? new Uint8Array(chunk) : chunk.slice()
+  return decrypt(message, message.subarray(0, message.length - TAG_BYTES))
 }
 
 /** Node's ChaCha20-Poly1305 with the key imported once, WebAssembly for what is small. */

@@ -32,3 +32,4 @@ export {
 } from './http-signatures.ts'
 export { parseJson } from './json.ts'
 export { publicKeyOf, type Signer, signJws, type VerifyJwsOptions, verifyJws } from './jws.ts'
+export { free } from './memory.ts'
