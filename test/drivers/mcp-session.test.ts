@@ -4,6 +4,7 @@ import { Server } from '@modelcontextprotocol/server'
 import { serveStdio } from '@modelcontextprotocol/server/stdio'
 import { expect, it, onTestFinished, vi } from 'vitest'
 import { createClient, McpSession } from '../../src/drivers/mcp-session.ts'
+import { invokeContext } from './support.ts'
 
 /** A session with a server of 2026 in this process. */
 async function session({ listChanged, ttlMs }: { listChanged: boolean; ttlMs: number }) {
@@ -77,6 +78,16 @@ it('asks for the tools even if the last list is still good', async () => {
   const asked = once(events, 'tools/list')
   await opened.describe({ signal })
   expect(await asked).toMatchObject([{ method: 'tools/list' }])
+})
+
+it('passes the trace of a call on, as metadata of the request', async () => {
+  const { session: opened, events } = await session({ listChanged: false, ttlMs: 0 })
+  const trace = '00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01'
+  const called = once(events, 'tools/call')
+  const invoking = opened.invoke({ kind: 'tool', name: 'look' }, {}, { ...invokeContext(), trace })
+  invoking.catch(() => {}) // The server has no such tool.
+  const [{ params }] = await called
+  expect(params).toMatchObject({ name: 'look', _meta: { traceparent: trace } })
 })
 
 it('subscribes again when the server ends the subscription, and looks what it has missed', async () => {
