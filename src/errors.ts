@@ -27,7 +27,7 @@ const ERRORS = {
   },
   UNAUTHENTICATED: {
     retryable: false,
-    text: 'a credential is not accepted: forged, expired, revoked, replayed, or bound to another peer'
+    text: 'no credential, or one that is not accepted: forged, expired, revoked, replayed, or bound to another peer'
   },
   FORBIDDEN: { retryable: false, text: "the owner's policy denies it" },
   PERMISSION_PENDING: { retryable: true, text: 'the owner has been asked; `data` has the id to wait for' },
