@@ -78,7 +78,9 @@ export function createEdgeAuth({ edges, hosts, replays, strangers, now }: EdgeAu
   const readClaim = createReader({ edges, hosts, now })
 
   const accept = async ({ claim, proofs }: Read, signal: AbortSignal): Promise<Session> => {
-    const session = await edges.authenticate(claim, { signal })
+    const session = await edges.authenticate(claim, { signal }).catch((err: unknown) => {
+      throw withNextStep(err, claim)
+    })
     // Last, and in one go: of two copies of a request one is refused
     const remembered = isStranger(session, claim) ? strangers : replays
     for (const { key, id, at } of proofs) remembered.take(key, id, at)
@@ -154,6 +156,20 @@ function createAttempts(now: () => number): <T>(request: IncomingMessage, work: 
 /** For people who have only just found the edge; the ways are in WWW-Authenticate too. */
 const NEXT_STEP =
   'send Authorization: Bearer with an API key (pryx-mesh keys create), an access token or, on this machine, the token in http.token of the home'
+
+const PINNED_STEP =
+  'sign the request with the key of that peer, or use a key for anybody: pryx-mesh keys create NAME --pin off'
+
+/** Keys are for one peer unless they were made otherwise, which is news to who has only HTTP. */
+function withNextStep(err: unknown, { presented = [] }: EdgeClaim): unknown {
+  const isPinned = presented.some(({ method }) => method === 'api-key') && reasonOf(err) === 'unbound'
+  if (!isPinned || !(err instanceof MeshError)) return err
+  return new MeshError(err.code, err.message, { data: err.data, hint: PINNED_STEP })
+}
+
+function reasonOf(err: unknown): unknown {
+  return err instanceof MeshError ? (err.data as { reason?: unknown } | undefined)?.reason : undefined
+}
 
 type ReaderInit = Pick<EdgeAuthInit, 'edges' | 'hosts' | 'now'>
 
