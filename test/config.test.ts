@@ -4,6 +4,7 @@ import { join } from 'node:path'
 import { expect, it, onTestFinished } from 'vitest'
 import { openHome, readSettings } from '../src/config.ts'
 import { homeAt, MAX_SOCKET_PATH_BYTES, resolveHome } from '../src/home.ts'
+import { failureOf, startNode } from './nodes.ts'
 import { tempFolder } from './temp.ts'
 
 it.each([
@@ -107,6 +108,8 @@ it.each([
   { id: 'a number for a name', content: '{"name":7}', says: 'name: Invalid input: expected string' },
   { id: 'an empty name', content: '{"name":""}', says: 'name:' },
   { id: 'a misspelt key', content: '{"bootstraps":[]}', says: '"bootstraps"' },
+  { id: 'a quota below nothing', content: '{"blobs":{"quotaBytes":-1}}', says: 'blobs.quotaBytes:' },
+  { id: 'a wait of more than an hour', content: '{"streams":{"detachedMs":3600001}}', says: 'streams.detachedMs:' },
   {
     id: 'a bad address',
     content: '{"listen":["/ip4/0.0.0.0/tcp/0","localhost:80"]}',
@@ -148,4 +151,14 @@ it('config.json that cannot be read is IO', async () => {
   const home = await openHome(await tempFolder())
   await mkdir(home.config)
   await expect(readSettings(home)).rejects.toMatchObject({ code: 'IO', message: expect.stringContaining(home.config) })
+})
+
+it('what blobs may take, and how long streams wait, is read from it', async () => {
+  const home = await tempFolder()
+  const settings = { blobs: { quotaBytes: 100 }, streams: { detachedMs: 5_000 } }
+  await writeFile(join(home, 'config.json'), JSON.stringify(settings))
+  expect(await readSettings(homeAt(home))).toEqual(settings)
+  const node = await startNode({ home })
+  expect(await failureOf(node.blobs.put(Buffer.alloc(101)))).toMatchObject({ code: 'LIMIT_EXCEEDED' })
+  expect(await node.blobs.put(Buffer.alloc(100))).toMatchObject({ size: 100 })
 })
