@@ -25,6 +25,19 @@ it('delivers messages of a pair in their order, each once', async () => {
   expect(ann.messaging.counts.queued).toBe(0)
 })
 
+it.each([
+  { id: 'type', message: { type: 'half a pair \ud800' } },
+  { id: 'correlationId', message: { correlationId: '\udc00' } },
+  { id: 'body', message: { body: { text: '\ud800' } } },
+  { id: 'body', message: { body: () => {} } }
+])('a message whose $id has no JSON form is refused, and those of the same turn are not', async ({ message }) => {
+  const { ann, kept, to } = await startTwo()
+  const [good, bad] = [ann.messaging.send({ to, body: 1 }), ann.messaging.send({ to, body: 2, ...message })]
+  await expect(bad).rejects.toMatchObject({ code: 'INVALID_ARGUMENT' })
+  await ann.messaging.waitFor((await good).id, { signal: soon() })
+  expect(kept).toEqual([1])
+})
+
 it('delivers the same once although its answers are lost', async () => {
   const { mesh, ann, kept, to } = await startTwo()
   let lost = 0
