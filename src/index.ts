@@ -22,7 +22,7 @@ export type {
   Session,
   TrustLevel
 } from './auth/index.ts'
-export type { BlobInfo, BlobRef, Blobs, FetchOptions } from './blobs/index.ts'
+export type { BlobHold, BlobInfo, BlobRef, Blobs, FetchOptions, PutOptions } from './blobs/index.ts'
 export type { AgentAddress, Compatibility, Missing } from './calls/index.ts'
 export type { Change, FindOptions, FindResults, FindSource, FindSummary, Found } from './discovery/index.ts'
 export type {

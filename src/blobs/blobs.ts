@@ -6,7 +6,7 @@ import { abortable, MeshError, throwIfAborted } from '../errors.ts'
 import { BLOB_PROTOCOL, DEFAULT_QUOTA_BYTES, IDLE_MS, MAX_BLOB_BYTES } from './constants.ts'
 import { download } from './download.ts'
 import { type BlobFiles, type BlobWriter, createBlobFiles } from './files.ts'
-import type { BlobInfo, BlobRef, Blobs, BlobsComponents, BlobsInit, FetchOptions } from './index.ts'
+import type { BlobHold, BlobInfo, BlobRef, Blobs, BlobsComponents, BlobsInit, FetchOptions } from './index.ts'
 import { blobId } from './messages.ts'
 import { createRoom, type Room } from './room.ts'
 import * as rows from './rows.ts'
@@ -48,6 +48,8 @@ class DiskBlobs implements Blobs {
   readonly #clock: () => number
   readonly #stopping = new AbortController()
   readonly #running = new Map<string, Running>()
+  /** Blobs that are being kept or dropped. */
+  readonly #changing = new Map<string, Promise<void>>()
 
   constructor(components: BlobsComponents, init: DiskBlobsInit) {
     this.#components = components
@@ -63,7 +65,7 @@ class DiskBlobs implements Blobs {
     return network.handle(BLOB_PROTOCOL, serve)
   }
 
-  async put(...[source, { signal } = {}]: Parameters<Blobs['put']>): Promise<BlobRef> {
+  async put(...[source, { signal, hold } = {}]: Parameters<Blobs['put']>): Promise<BlobRef> {
     const { files, room } = this.#init
     throwIfAborted(signal)
     const writer = await files.create().catch((err: unknown) => Promise.reject(ioError(err)))
@@ -77,7 +79,7 @@ class DiskBlobs implements Blobs {
         taken += bytes.length
         await writer.write(bytes)
       }
-      return await this.#keep(writer)
+      return await this.#keep(writer, hold)
     } catch (err) {
       room.add(-taken)
       await writer.discard()
@@ -147,21 +149,35 @@ class DiskBlobs implements Blobs {
     await this.#components.store.write([rows.removeReader(sha256, peer)])
   }
 
-  async pin(sha256: string): Promise<void> {
-    const [changed] = await this.#components.store.write([rows.pin(sha256, 1)])
+  async hold(sha256: string, hold: BlobHold): Promise<void> {
+    const [changed] = await this.#components.store.write([rows.hold(sha256, hold)])
     if (changed !== 1) throw noBlob(sha256)
   }
 
-  async unpin(sha256: string): Promise<void> {
-    await this.#components.store.write([rows.pin(sha256, -1)])
+  async release(purposes: readonly string[]): Promise<void> {
+    const { store } = this.#components
+    if (purposes.length > 0) await store.write([rows.release(purposes)])
+    for (const sha256 of rows.over(store)) {
+      // Held again meanwhile, or dropped already
+      await this.drop(sha256).catch((err: unknown) => {
+        if (MeshError.from(err).code === 'IO') throw err
+      })
+    }
+  }
+
+  purposes(): readonly string[] {
+    return rows.purposes(this.#components.store)
   }
 
   async drop(sha256: string): Promise<void> {
-    const size = this.#sizeOf(sha256)
-    const [, dropped] = await this.#components.store.write(rows.remove(sha256))
-    if (dropped !== 1) throw new MeshError('INVALID_ARGUMENT', 'the blob is in use: a message refers to it')
-    this.#init.room.add(-size)
-    await this.#init.files.remove(sha256).catch((err: unknown) => Promise.reject(ioError(err)))
+    checkId(sha256)
+    await this.#alone(sha256, async () => {
+      const size = this.#sizeOf(sha256)
+      const [, dropped] = await this.#components.store.write(rows.remove(sha256))
+      if (dropped !== 1) throw new MeshError('INVALID_ARGUMENT', 'the blob is in use: a message refers to it')
+      this.#init.room.add(-size)
+      await this.#init.files.remove(sha256).catch((err: unknown) => Promise.reject(ioError(err)))
+    })
   }
 
   async stop(): Promise<void> {
@@ -186,7 +202,7 @@ class DiskBlobs implements Blobs {
     }
     const result = download(parts, { peer, sha256, signal: controller.signal, onProgress })
       .then(async (ref) => {
-        await this.#components.store.write([rows.insert(sha256, ref.size, this.#clock())])
+        await this.#components.store.write([rows.insert(ref, this.#clock())])
         room.settle(sha256)
         return ref
       })
@@ -212,16 +228,38 @@ class DiskBlobs implements Blobs {
     }
   }
 
-  async #keep(writer: BlobWriter): Promise<BlobRef> {
+  #keep(writer: BlobWriter, hold: BlobHold | undefined): Promise<BlobRef> {
+    const ref = { sha256: writer.digest(), size: writer.size }
+    return this.#alone(ref.sha256, () => this.#keepAs(ref, writer, hold))
+  }
+
+  async #keepAs(ref: BlobRef, writer: BlobWriter, hold: BlobHold | undefined): Promise<BlobRef> {
     const { store } = this.#components
-    const { size } = writer
-    const sha256 = writer.digest()
+    const { sha256, size } = ref
     if (rows.sizeOf(store, sha256) === undefined) await writer.commit(sha256)
     else await writer.discard()
     const now = this.#clock()
-    const [inserted] = await store.write([rows.insert(sha256, size, now), rows.touch(sha256, now)])
+    const why = hold === undefined ? rows.stay(sha256) : rows.hold(sha256, hold)
+    const isPassing = hold !== undefined
+    const [inserted] = await store.write([rows.insert(ref, now, isPassing), rows.touch(sha256, now), why])
     if (inserted === 0) this.#init.room.add(-size)
-    return { sha256, size }
+    return ref
+  }
+
+  /** One after the other: a file must not be removed while another puts it again. */
+  async #alone<T>(sha256: string, work: () => Promise<T>): Promise<T> {
+    const before = this.#changing.get(sha256)
+    const mine = (before ?? Promise.resolve()).then(work)
+    const over = mine.then(
+      () => {},
+      () => {}
+    )
+    this.#changing.set(sha256, over)
+    try {
+      return await mine
+    } finally {
+      if (this.#changing.get(sha256) === over) this.#changing.delete(sha256)
+    }
   }
 
   #sizeOf(sha256: string): number {

@@ -32,7 +32,7 @@ export interface BlobInfo {
   readonly usedAt: string
   /** How many keep it from being dropped. */
   readonly pins: number
-  /** PeerIds that may read it, beside those that policy allows. */
+  /** PeerIds that may read it, beside those that policy allows: for good, or while it is held for them. */
   readonly readers: readonly string[]
 }
 
@@ -40,6 +40,20 @@ export interface BlobRef {
   readonly sha256: string
   /** Bytes. */
   readonly size: number
+}
+
+/** Why a blob is kept for a while. */
+export interface BlobHold {
+  /** Its name, such as `message:01JDE…`; there is one hold of a name. */
+  readonly purpose: string
+  /** PeerId of who may read it as long. */
+  readonly reader?: string | undefined
+}
+
+export interface PutOptions {
+  readonly signal?: AbortSignal
+  /** Kept for that from the beginning. It goes with the last hold on it, unless it was here before, or is put again to stay. */
+  readonly hold?: BlobHold
 }
 
 export interface FetchOptions {
@@ -57,7 +71,7 @@ export interface Blobs {
    * @param source bytes, pieces of them, or the path of a file
    * @throws {MeshError} TOO_LARGE over MAX_BLOB_BYTES, LIMIT_EXCEEDED when the quota is used up, IO, CANCELLED
    */
-  put(source: Uint8Array | AsyncIterable<Uint8Array> | string, options?: { signal?: AbortSignal }): Promise<BlobRef>
+  put(source: Uint8Array | AsyncIterable<Uint8Array> | string, options?: PutOptions): Promise<BlobRef>
   has(sha256: string): boolean
   get(sha256: string): BlobInfo | undefined
   /** Newest first. */
@@ -82,10 +96,13 @@ export interface Blobs {
   allow(sha256: string, peer: string): Promise<void>
   /** Ends that. @throws {MeshError} IO */
   disallow(sha256: string, peer: string): Promise<void>
-  /** Keeps it from being dropped, until as many {@link unpin}. @throws {MeshError} NOT_FOUND, IO */
-  pin(sha256: string): Promise<void>
-  unpin(sha256: string): Promise<void>
-  /** Forgets it. @throws {MeshError} NOT_FOUND, INVALID_ARGUMENT while it is pinned, IO */
+  /** Keeps it from being dropped, and lets a peer read it, until {@link release}; on disk when it resolves. @throws {MeshError} NOT_FOUND, IO */
+  hold(sha256: string, hold: BlobHold): Promise<void>
+  /** Ends holds; those that there aren't do nothing. @throws {MeshError} IO */
+  release(purposes: readonly string[]): Promise<void>
+  /** What there is a hold for. */
+  purposes(): readonly string[]
+  /** Forgets it. @throws {MeshError} NOT_FOUND, INVALID_ARGUMENT while it is held, IO */
   drop(sha256: string): Promise<void>
   /** Ends transfers; what is left of downloads is kept. */
   stop(): Promise<void>

@@ -30,7 +30,7 @@ import { noMessage, OwnerInbox } from './owner-inbox.ts'
 import { Pairs } from './pairs.ts'
 import { countDeadLetters, readDeadLetters, readInbox, readOutbox, readStory, withProblem } from './reading.ts'
 import { Receipts } from './receipts.ts'
-import { drafted } from './references.ts'
+import { References } from './references.ts'
 import { Room, Waiting } from './room.ts'
 import { text } from './rows.ts'
 import { BEGIN, END, hasCrashed } from './running.ts'
@@ -62,6 +62,7 @@ class MessageRoom implements Messaging {
   readonly #courier: Courier
   readonly #receive: Receive
   readonly #waiting = new Waiting()
+  readonly #references: References
   readonly #lanes = new Map<string, Lane>()
   readonly #didOf = createDids()
   readonly #delays: Delays
@@ -87,6 +88,7 @@ class MessageRoom implements Messaging {
     this.#self = identity.id
     this.#newId = createUlids(clock)
     const { maxQueuedPerPeer = limits.MAX_QUEUED_PER_PEER, maxQueued = limits.MAX_QUEUED } = init
+    this.#references = new References(components, this.#self)
     this.#room = new Room(store, { maxQueuedPerPeer, maxQueued })
     const state = new AgentState(store)
     this.#journal = this.#openJournal(state)
@@ -157,11 +159,12 @@ class MessageRoom implements Messaging {
   }
 
   async send(message: MessageInit, options: SendOptions = {}): Promise<Sent> {
-    const { from = limits.OWNER_AGENT } = message
+    const [id, { from = limits.OWNER_AGENT }] = [this.#newId(), message]
     this.#checkSender(from)
-    const make = (each: MessageInit): Draft => this.#draft(each, `${this.#self}/${from}`)
-    const { signal } = options
-    return this.#queue(await drafted(message, make, this.#components.blobs, { self: this.#self, signal }), options)
+    const make = (each: MessageInit): Draft => this.#draft(each, id, from)
+    const sent = this.#queue(await this.#references.drafted(message, id, make, options.signal), options)
+    sent.catch(() => this.#references.ended([id]))
+    return sent
   }
 
   inbox(filter: Parameters<Messaging['inbox']>[0] = {}): readonly MessageInfo[] {
@@ -262,11 +265,11 @@ class MessageRoom implements Messaging {
       throw new MeshError('NOT_FOUND', `this node has no agent ${JSON.stringify(String(from).slice(0, 80))}`)
   }
 
-  #draft(message: MessageInit, from: string): Draft {
+  #draft(message: MessageInit, id: string, from: string): Draft {
     const refusal = this.#components.refusal()
     if (refusal !== undefined) throw refusal
     if (this.#isStopped) throw new MeshError('CANCELLED', 'the node is stopping')
-    return draftOf(message, { id: this.#newId(), from, now: this.#components.clock() })
+    return draftOf(message, { id, from: `${this.#self}/${from}`, now: this.#components.clock() })
   }
 
   #queue(draft: Draft, { signal, timeoutMs = limits.SEND_TIMEOUT_MS }: SendOptions): Promise<Sent> {
@@ -324,6 +327,7 @@ class MessageRoom implements Messaging {
     }
     this.#waiting.tell(settled.map(({ id }) => id))
     this.#deciding.settled(settled)
+    this.#references.settled(settled)
   }
 
   #age(now: number): void {

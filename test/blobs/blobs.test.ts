@@ -250,13 +250,13 @@ it('tells what it has not, what is no name, and what is in use', async () => {
   const file = join(folder, 'copy')
   await node.blobs.save(sha256, file)
   expect((await readFile(file)).equals(bytesOf(16, 10))).toBe(true)
-  await node.blobs.pin(sha256)
+  await node.blobs.hold(sha256, { purpose: 'a test' })
   const failures: readonly [() => Promise<unknown>, string][] = [
     [() => contentOf(node, none), 'NOT_FOUND'],
     [() => contentOf(node, sha256, 11), 'INVALID_ARGUMENT'],
     [() => node.blobs.drop(none), 'NOT_FOUND'],
     [() => node.blobs.drop(sha256), 'INVALID_ARGUMENT'],
-    [() => node.blobs.pin(none), 'NOT_FOUND'],
+    [() => node.blobs.hold(none, { purpose: 'another' }), 'NOT_FOUND'],
     [() => node.blobs.allow(none, node.id), 'NOT_FOUND'],
     [() => node.blobs.fetch(node.id, 'ABC'), 'INVALID_ARGUMENT'],
     [() => node.blobs.save(sha256, file), 'ALREADY_EXISTS'],
@@ -264,7 +264,48 @@ it('tells what it has not, what is no name, and what is in use', async () => {
     [() => node.blobs.put(join(folder, 'missing')), 'IO']
   ]
   for (const [fail, code] of failures) expect(await failureOf(fail())).toMatchObject({ code })
-  await node.blobs.unpin(sha256)
+  expect(node.blobs.purposes()).toEqual(['a test'])
+  await node.blobs.release(['a test', 'another'])
   await node.blobs.drop(sha256)
   expect(node.blobs.list()).toEqual([])
+})
+
+it('what is put for a purpose is kept for it, read by whom it is for, and gone with the last', async () => {
+  const [near, far] = await startPair()
+  const bytes = bytesOf(17, 1_000)
+  const { sha256 } = await far.blobs.put(bytes, { hold: { purpose: 'first', reader: near.id } })
+  await far.blobs.hold(sha256, { purpose: 'second' })
+  expect(far.blobs.get(sha256)).toMatchObject({ pins: 2, readers: [near.id] })
+  await near.blobs.fetch(far.id, sha256)
+  await near.blobs.drop(sha256)
+  await far.blobs.release(['first'])
+  expect(await failureOf(near.blobs.fetch(far.id, sha256))).toMatchObject({ code: 'FORBIDDEN' })
+  expect(await failureOf(far.blobs.drop(sha256))).toMatchObject({ code: 'INVALID_ARGUMENT' })
+  await far.blobs.release(['second'])
+  expect(far.blobs.has(sha256)).toBe(false)
+})
+
+it('what is put again to stay, stays when nothing holds it any more', async () => {
+  const node = await startNode()
+  const { sha256 } = await node.blobs.put(bytesOf(18, 10), { hold: { purpose: 'a while' } })
+  await node.blobs.put(bytesOf(18, 10))
+  const other = await node.blobs.put(bytesOf(19, 10))
+  await node.blobs.put(bytesOf(19, 10), { hold: { purpose: 'another' } })
+  await node.blobs.release(['a while', 'another'])
+  expect([sha256, other.sha256].map((each) => node.blobs.has(each))).toEqual([true, true])
+})
+
+it('what goes and is put again at once is there', async () => {
+  const node = await startNode()
+  const bytes = bytesOf(20, 100_000)
+  for (let n = 0; n < 20; n += 1) {
+    const { sha256 } = await node.blobs.put(bytes, { hold: { purpose: `${n}` } })
+    const [, again] = await Promise.all([
+      node.blobs.release([`${n}`]),
+      node.blobs.put(bytes, { hold: { purpose: 'x' } })
+    ])
+    expect((await contentOf(node, again.sha256)).length).toBe(bytes.length)
+    await node.blobs.release(['x'])
+    expect(node.blobs.has(sha256)).toBe(false)
+  }
 })

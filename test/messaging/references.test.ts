@@ -2,7 +2,7 @@ import { expect, it } from 'vitest'
 import { MeshError } from '../../src/errors.ts'
 import type { Node } from '../../src/index.ts'
 import type { Content } from '../../src/messaging/references.ts'
-import { failureOf, startPair } from '../nodes.ts'
+import { addressOf, failureOf, startNode, startPair } from '../nodes.ts'
 import { Mesh, openRoom, soon } from './room.ts'
 
 const SHA256 = 'ab'.repeat(32)
@@ -49,7 +49,9 @@ function contentThat(fail: () => MeshError | undefined): Content & { readonly fe
     },
     has: () => false,
     put: () => Promise.reject(new Error('nothing is put')),
-    allow: async () => {},
+    hold: async () => {},
+    release: async () => {},
+    purposes: () => [],
     fetch: async (_peer, sha256) => {
       fetches += 1
       const failure = fail()
@@ -112,4 +114,53 @@ it.each([
   const ann = await openRoom(new Mesh(), none ? {} : { more: { blobs } })
   const sent = ann.messaging.send({ to: `${ann.id}/owner`, ...message })
   expect(await failureOf(sent)).toMatchObject({ code })
+})
+
+it('content of a message is kept for its recipient alone, until its end, whatever else wants room', async () => {
+  const [near, far] = await startPair({ blobs: { quotaBytes: 500_000 } })
+  const third = await startNode({ name: 'third' })
+  await third.connect(addressOf(near))
+  const body = new Uint8Array(300_000).fill(3)
+  const { promise: mayEnd, resolve: end } = Promise.withResolvers<void>()
+  await far.agents.add({ name: 'reader', onMessage: () => mayEnd })
+  await far.policy.put([{ id: 'reader', effect: 'allow', who: '*', act: 'message.send', res: 'agent:reader' }])
+  const { id } = await near.send(`${far.id}/reader`, body)
+  const { sha256 = '' } = near.messages.show(id)?.blob ?? {}
+  await expect.poll(() => far.blobs.has(sha256), { timeout: 10_000 }).toBe(true)
+  expect(near.blobs.get(sha256)).toMatchObject({ pins: 1, readers: [far.id] })
+  expect(await failureOf(third.blobs.fetch(near.id, sha256))).toMatchObject({ code: 'FORBIDDEN' })
+  expect(await failureOf(near.blobs.put(new Uint8Array(300_000)))).toMatchObject({ code: 'LIMIT_EXCEEDED' })
+  expect(await failureOf(near.blobs.drop(sha256))).toMatchObject({ code: 'INVALID_ARGUMENT' })
+  end()
+  await near.messages.waitFor(id, { signal: soon() })
+  await expect.poll(() => near.blobs.has(sha256)).toBe(false)
+  await near.blobs.put(new Uint8Array(300_000))
+  // Its own now
+  expect(far.blobs.has(sha256)).toBe(true)
+})
+
+it("content of the owner stays when the message that refers to it has ended, and is nobody else's any more", async () => {
+  const [near, far] = await startPair()
+  const blob = await near.blobs.put(new Uint8Array(10))
+  const { id } = await near.send(`${far.id}/nobody`, undefined, { blob })
+  await failureOf(near.messages.waitFor(id, { signal: soon() }))
+  await expect.poll(() => near.blobs.get(blob.sha256)).toMatchObject({ pins: 0, readers: [] })
+})
+
+it('a message that was not kept leaves no content', async () => {
+  const [near, far] = await startPair()
+  const sent = near.send(`${far.id}/reader`, new Uint8Array(10), { expiresInMs: -1 })
+  expect(await failureOf(sent)).toMatchObject({ code: 'INVALID_ARGUMENT' })
+  await expect.poll(() => near.blobs.list()).toEqual([])
+})
+
+it('what is held for a message that was never written is let go at the next start', async () => {
+  const released: string[] = []
+  const blobs: Content = {
+    ...contentThat(() => undefined),
+    purposes: () => ['message:01JDE', 'something else'],
+    release: async (purposes) => void released.push(...purposes)
+  }
+  await openRoom(new Mesh(), { more: { blobs } })
+  expect(released).toEqual(['message:01JDE'])
 })
