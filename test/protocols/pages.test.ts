@@ -184,6 +184,11 @@ const STATEMENTS: ReadonlyArray<{ page: string; says: string }> = [
     says: `| ${count(ws.WS_LIMITS.maxConnections)}; without credentials yet ${ws.WS_LIMITS.maxWaiting} | 503 |`
   },
   { page: 'ws/1.0.0/README.md', says: `| agents of a connection | ${ws.MAX_WS_AGENTS} |` },
+  { page: 'ws/1.0.0/README.md', says: `those that are away too | ${count(registry.MAX_DIALLED_IN)}, or as` },
+  {
+    page: 'http/README.md',
+    says: `| ${count(registry.MAX_DIALLED_IN)}; \`edge.maxAgents\` up to ${count(registry.MAX_PEER_RECORDS - registry.MAX_AGENTS)} |`
+  },
   { page: 'ws/1.0.0/README.md', says: `of an agent | ${ws.MAX_WS_PENDING} each |` },
   { page: 'ws/1.0.0/README.md', says: `| unread by an agent | ${ws.WS_BUSY_BYTES / MIB} MiB |` },
   { page: 'ws/1.0.0/README.md', says: `| unread by a client | ${ws.WS_LIMITS.maxWriteQueueBytes / MIB} MiB |` },
