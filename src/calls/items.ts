@@ -23,6 +23,8 @@ class Items implements AsyncIterableIterator<unknown> {
   #opening: Promise<ItemSource> | undefined
   #source: ItemSource | undefined
   #take: ReturnType<typeof takerOf<unknown>>
+  /** Made once, for the check. */
+  #pass: ((result: IteratorResult<unknown>) => IteratorResult<unknown> | Promise<IteratorResult<unknown>>) | undefined
   #isOver = false
 
   constructor(open: () => ItemSource | Promise<ItemSource>) {
@@ -38,8 +40,7 @@ class Items implements AsyncIterableIterator<unknown> {
     if (this.#source === undefined) return this.#readFirst()
     const ready = this.#take?.()
     if (ready === undefined) return this.#read(this.#source)
-    const { check } = this.#source
-    return Promise.resolve(check === undefined ? ready : this.#checked(ready, check))
+    return Promise.resolve(this.#pass === undefined ? ready : this.#pass(ready))
   }
 
   async return(): Promise<IteratorResult<unknown>> {
@@ -53,7 +54,9 @@ class Items implements AsyncIterableIterator<unknown> {
     this.#opening ??= Promise.resolve(this.#open())
     try {
       this.#source = await this.#opening
-      this.#take = takerOf(this.#source.iterator)
+      const { iterator, check } = this.#source
+      this.#take = takerOf(iterator)
+      if (check !== undefined) this.#pass = (result) => this.#checked(result, check)
     } catch (err) {
       this.#isOver = true
       throw err
@@ -61,9 +64,9 @@ class Items implements AsyncIterableIterator<unknown> {
     return this.#isOver ? DONE : this.#read(this.#source)
   }
 
-  #read({ iterator, check }: ItemSource): Promise<IteratorResult<unknown>> {
+  #read({ iterator }: ItemSource): Promise<IteratorResult<unknown>> {
     const next = iterator.next()
-    return check === undefined ? next : next.then((result) => this.#checked(result, check))
+    return this.#pass === undefined ? next : next.then(this.#pass)
   }
 
   #checked(

@@ -124,13 +124,13 @@ class KeptReplays implements Replays {
     guest.bytes += bytes
     this.#bytes += bytes
     if (bytes < 0) return
-    this.#makeRoom(replay, [[peer, guest]], () => guest.bytes <= MAX_REPLAY_BYTES_PER_PEER)
-    this.#makeRoom(replay, this.#guests, () => this.#bytes <= MAX_REPLAY_BYTES)
+    if (guest.bytes > MAX_REPLAY_BYTES_PER_PEER)
+      this.#makeRoom(replay, [[peer, guest]], () => guest.bytes <= MAX_REPLAY_BYTES_PER_PEER)
+    if (this.#bytes > MAX_REPLAY_BYTES) this.#makeRoom(replay, this.#guests, () => this.#bytes <= MAX_REPLAY_BYTES)
   }
 
   /** At the cost of whoever isn't there to read; else of the one that grows, and then of others, which could not be gone on with. */
   #makeRoom(growing: Replay, guests: Iterable<readonly [string, Guest]>, isEnough: () => boolean): void {
-    if (isEnough()) return
     for (const { peer, id, replay } of leftIn(guests)) {
       if (replay.memoryBytes > 0) this.#remove(peer, id, replay, lost('there is no room to keep the stream'))
       if (isEnough()) return
