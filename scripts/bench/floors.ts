@@ -101,13 +101,21 @@ export function judge(results: readonly Result[], benches: readonly BenchName[])
 }
 
 /** Ours to theirs: the median of the ratios of neighbours in time, which a machine that changes its pace disturbs least. */
-export function ratio(
-  bench: BenchName,
-  inFlight: number,
-  peer: SystemName,
-  runs: 'runs' | 'runsP50Ms',
-  our: SystemName = OURS
-): Pick {
+export function ratio(bench: BenchName, inFlight: number, peer: SystemName, runs: Runs): Pick {
+  return ratioOf({ bench, inFlight, our: OURS, peer, runs })
+}
+
+type Runs = 'runs' | 'runsP50Ms'
+
+interface Compared {
+  readonly bench: BenchName
+  readonly inFlight: number
+  readonly our: SystemName
+  readonly peer: SystemName
+  readonly runs: Runs
+}
+
+function ratioOf({ bench, inFlight, our, peer, runs }: Compared): Pick {
   return (results) => {
     const runsOf = (system: SystemName): readonly number[] | undefined =>
       results.find((result) => result.bench === bench && result.inFlight === inFlight && result.system === system)?.[
@@ -139,7 +147,7 @@ function callRate(
     name: `${inFlight} in flight: ${our === OURS ? 'rate' : `rate of ${our}`} to ${peer}`,
     bound,
     unit: '×',
-    pick: ratio('call', inFlight, peer, 'runs', our)
+    pick: ratioOf({ bench: 'call', inFlight, our, peer, runs: 'runs' })
   }
 }
 
