@@ -72,10 +72,12 @@ function tune(raw: MessageStream, secured: SecuredConnection<unknown>): void {
   const { handshake, stream } = connection
   connection.decoder.lengthDecoder = readLength
   connection.decrypt = (chunk) => open(handshake.decrypt, chunk)
-  connection.sendData = (data) => ({
-    sentBytes: data.byteLength,
-    canSendMore: stream.send(seal(handshake.encrypt, data))
-  })
+  const sent = new SentMemory(stream)
+  connection.sendData = (data) => {
+    const sealed = seal(handshake.encrypt, data)
+    sent.add(sealed)
+    return { sentBytes: data.byteLength, canSendMore: stream.send(sealed) }
+  }
   batchSends(raw, connection)
 }
 
@@ -121,6 +123,35 @@ function batchSends(raw: MessageStream, connection: EncryptedStream): void {
   raw.close = async (options) => {
     flush()
     await close(options)
+  }
+}
+
+interface TcpStream extends MessageStream {
+  readonly socket: { readonly writableLength: number }
+  readonly writeBuffer: { readonly byteLength: number }
+}
+
+/** What may wait in a socket; what is more than that is left to the collector. */
+const MAX_UNSENT = 32
+
+/** Frees what was sealed once the kernel has all of it. */
+class SentMemory {
+  readonly #tcp: TcpStream | undefined
+  #sealed: Uint8Array[] = []
+
+  constructor(stream: MessageStream) {
+    const { socket, writeBuffer } = stream as Partial<TcpStream> // looked at here
+    const isTcp = typeof socket?.writableLength === 'number' && typeof writeBuffer?.byteLength === 'number'
+    this.#tcp = isTcp ? (stream as TcpStream) : undefined
+  }
+
+  /** Before it is sent. */
+  add(sealed: Uint8Array): void {
+    if (this.#tcp === undefined) return
+    const isAllSent = this.#tcp.writeBuffer.byteLength === 0 && this.#tcp.socket.writableLength === 0
+    if (isAllSent) this.#sealed.forEach(free)
+    if (isAllSent || this.#sealed.length >= MAX_UNSENT) this.#sealed = []
+    this.#sealed.push(sealed)
   }
 }
 
