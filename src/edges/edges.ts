@@ -20,7 +20,7 @@ export function createEdges(components: EdgesComponents): Edges {
     inTurn(session, options, () => rpc.dispatch(session, protocols[protocol], body, options))
 
   const resolve: Edges['resolve'] = async (target, { signal }) =>
-    components.resolve(target, within(RESOLVE_TIMEOUT_MS, signal))
+    components.resolve(target, () => within(RESOLVE_TIMEOUT_MS, signal))
 
   return {
     settings: components.settings,

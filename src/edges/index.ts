@@ -100,7 +100,8 @@ export interface EdgesComponents {
   readonly discovery: Pick<Discovery, 'resolve'>
   readonly protocols: Readonly<Record<EdgeProtocol, Protocol>>
   readonly networkMetrics?: (() => Promise<string>) | undefined
-  readonly resolve: (target: string, signal: AbortSignal) => AgentAddress | Promise<AgentAddress>
+  /** @param signal asked for when it takes time only */
+  readonly resolve: (target: string, signal: () => AbortSignal) => AgentAddress | Promise<AgentAddress>
   readonly store: Store
   /** Milliseconds since 1970; default `Date.now`. */
   readonly clock?: () => number

@@ -77,10 +77,12 @@ export function createEdgeAuth({ edges, hosts, replays, strangers, now }: EdgeAu
   const attempts = createAttempts(now)
   const readClaim = createReader({ edges, hosts, now })
 
-  const accept = async ({ claim, proofs }: Read, signal: AbortSignal): Promise<Session> => {
-    const session = await edges.authenticate(claim, { signal }).catch((err: unknown) => {
-      throw withNextStep(err, claim)
-    })
+  const accept = async ({ claim, proofs }: Read, signal: AbortSignal | undefined): Promise<Session> => {
+    const session = await within(signal, (during) => edges.authenticate(claim, { signal: during })).catch(
+      (err: unknown) => {
+        throw withNextStep(err, claim)
+      }
+    )
     // Last, and in one go: of two copies of a request one is refused
     const remembered = isStranger(session, claim) ? strangers : replays
     for (const { key, id, at } of proofs) remembered.take(key, id, at)
@@ -99,7 +101,7 @@ export function createEdgeAuth({ edges, hosts, replays, strangers, now }: EdgeAu
       attempts(request, async () => {
         const token = bearerOf(request)
         if (token !== undefined && isOwnerToken(token)) return asOwner(request, token)
-        return accept(await readClaim(request, body), within(signal))
+        return accept(await readClaim(request, body), signal)
       }),
     present: (request, presented, { signal } = {}) =>
       attempts(request, async () => {
@@ -107,7 +109,7 @@ export function createEdgeAuth({ edges, hosts, replays, strangers, now }: EdgeAu
         if (method === 'local' && typeof token === 'string') return asOwner(request, token)
         const certificate = certificateFrom(request)
         const claim = { presented: [presented], ...(certificate && { certificate }) }
-        return accept({ claim, proofs: [] }, within(signal))
+        return accept({ claim, proofs: [] }, signal)
       })
   }
 }
@@ -126,9 +128,22 @@ function isSame(one: string, other: string): boolean {
   return timingSafeEqual(hash(one), hash(other))
 }
 
-function within(signal: AbortSignal | undefined): AbortSignal {
-  const deadline = AbortSignal.timeout(AUTHENTICATE_TIMEOUT_MS)
-  return signal === undefined ? deadline : AbortSignal.any([signal, deadline])
+/** Not AbortSignal.timeout and any: every request would leave a timer behind, and a signal that depends on one that stays. */
+async function within<T>(outer: AbortSignal | undefined, work: (signal: AbortSignal) => Promise<T>): Promise<T> {
+  const during = new AbortController()
+  const timer = setTimeout(
+    () => during.abort(new MeshError('TIMEOUT', 'the credentials could not be checked in time')),
+    AUTHENTICATE_TIMEOUT_MS
+  )
+  const stop = (): void => during.abort(outer?.reason)
+  outer?.addEventListener('abort', stop, { once: true })
+  if (outer?.aborted === true) stop()
+  try {
+    return await work(during.signal)
+  } finally {
+    clearTimeout(timer)
+    outer?.removeEventListener('abort', stop)
+  }
 }
 
 /** Whoever guesses has to wait; not the programs of this machine, among which may be a proxy for everybody. */

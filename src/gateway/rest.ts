@@ -236,8 +236,12 @@ function requestOf(
   { session, bytes, init }: Entered & { readonly init: RestInit }
 ): RawRequest {
   const { node, closing } = init
-  const { incoming } = context.env
+  const { incoming, outgoing } = context.env
   const gone = new AbortController()
+  const stop = (): void => gone.abort(closing.reason)
+  closing.addEventListener('abort', stop, { once: true })
+  if (closing.aborted) stop()
+  outgoing.once('close', () => closing.removeEventListener('abort', stop))
   // As of a peer: a stream that can be taken up again waits for that, where a cancelled one ends
   const leave = (): void => gone.abort(new MeshError('CONNECTION_LOST', 'the client is gone'))
   context.req.raw.signal.addEventListener('abort', leave, { once: true })
@@ -249,7 +253,7 @@ function requestOf(
     query: queryOf(context),
     body: body === undefined ? undefined : jsonOf(incoming, bytes),
     incoming,
-    signal: AbortSignal.any([gone.signal, closing]),
+    signal: gone.signal,
     leave,
     allow: (action, resource) => node.edges.allow(session, action, resource),
     may: (action, resource) => node.edges.may(session, action, resource),

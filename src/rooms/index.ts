@@ -130,12 +130,13 @@ function openEdges(
   rooms: Omit<Rooms, 'edges'>
 ): Edges {
   const self = rooms.identity.id
+  const resolving = { ...rooms, self, name }
   return createEdges({
     ...rooms,
     self,
     owner: { caller: rooms.owner },
     protocols: { call: CALL, permission: PERMISSION, records: recordsProtocol },
-    resolve: (target, signal) => resolveTarget(target, { ...rooms, self, name }, () => signal),
+    resolve: (target, signal) => resolveTarget(target, resolving, signal),
     ...(home && { tokenPath: home.httpToken }),
     networkMetrics: rooms.networkMetrics,
     ...(edge && { settings: edge })
