@@ -18,7 +18,7 @@ import {
   mailboxStatement,
   registerAnswer,
   statementAnswer
-} from '../src/messaging/mailbox-messages.ts'
+} from '../src/messaging/mailbox/messages.ts'
 import { deliverAnswer, envelope, messageRequest, signedMessages, signedReceipts } from '../src/messaging/messages.ts'
 import {
   inviteBody,

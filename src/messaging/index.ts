@@ -34,7 +34,7 @@ export {
   mailboxMigrations,
   type ServedMailbox,
   type UsedMailbox
-} from './mailboxes.ts'
+} from './mailbox/mailboxes.ts'
 export type { Envelope } from './messages.ts'
 export { createMessaging } from './messaging.ts'
 export { messagingMigrations } from './rows.ts'

@@ -23,7 +23,7 @@ import type {
 } from './index.ts'
 import { type Draft, Journal } from './journal.ts'
 import { Lane } from './lane.ts'
-import { oweReceipts } from './mailbox-owing.ts'
+import { oweReceipts } from './mailbox/owing.ts'
 import type { DeliverAnswer, DeliverRequest } from './messages.ts'
 import { Outcomes } from './outcomes.ts'
 import { noMessage, OwnerInbox } from './owner-inbox.ts'

@@ -2,7 +2,7 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import { expect, it } from 'vitest'
 import { createRandom, type Random } from '../../scripts/sim/random.ts'
 import type { MessageHandler } from '../../src/messaging/index.ts'
-import type { CollectAnswer } from '../../src/messaging/mailbox-messages.ts'
+import type { CollectAnswer } from '../../src/messaging/mailbox/messages.ts'
 import { appoint, type MailRoom, meet, openMailRoom } from './mailbox-room.ts'
 import { joined, Mesh, soon } from './room.ts'
 

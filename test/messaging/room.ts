@@ -14,7 +14,7 @@ import {
   messagingMigrations,
   type Receiver
 } from '../../src/messaging/index.ts'
-import { DepositBatches } from '../../src/messaging/mailbox-batches.ts'
+import { DepositBatches } from '../../src/messaging/mailbox/batches.ts'
 import type { DeliverRequest } from '../../src/messaging/messages.ts'
 import { openPolicy, type Policy, policyMigrations } from '../../src/policy/index.ts'
 import { dispatch, type Endpoint } from '../../src/rpc/index.ts'

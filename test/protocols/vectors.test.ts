@@ -20,7 +20,7 @@ import {
   mailboxStatement,
   registerAnswer,
   statementAnswer
-} from '../../src/messaging/mailbox-messages.ts'
+} from '../../src/messaging/mailbox/messages.ts'
 import {
   deliverAnswer,
   envelope,

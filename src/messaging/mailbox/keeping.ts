@@ -1,8 +1,9 @@
-import type { Caller } from '../auth/index.ts'
-import { MeshError } from '../errors.ts'
-import type { Policy } from '../policy/index.ts'
-import type { Row, Statement, Store } from '../store/index.ts'
-import { SWEEP_ROWS } from './constants.ts'
+import type { Caller } from '../../auth/index.ts'
+import { MeshError } from '../../errors.ts'
+import type { Policy } from '../../policy/index.ts'
+import type { Row, Statement, Store } from '../../store/index.ts'
+import { SWEEP_ROWS } from '../constants.ts'
+import { list, number, text } from '../rows.ts'
 import {
   MAX_COLLECT_BYTES,
   MAX_COLLECT_ITEMS,
@@ -12,9 +13,8 @@ import {
   MAX_KEPT_ITEMS_PER_DEPOSITOR,
   MAX_KEPT_MS,
   MAX_SERVED
-} from './mailbox-constants.ts'
-import type { CollectAnswer, MailboxRequest } from './mailbox-messages.ts'
-import { list, number, text } from './rows.ts'
+} from './constants.ts'
+import type { CollectAnswer, MailboxRequest } from './messages.ts'
 
 export interface KeepingComponents {
   readonly store: Store

@@ -6,7 +6,7 @@ import {
   MAX_MAILBOXES,
   MAX_SEALED_BYTES,
   MAX_STATEMENT_BYTES
-} from './mailbox-constants.ts'
+} from './constants.ts'
 
 export const peerId = z.string().regex(/^12D3KooW[1-9A-HJ-NP-Za-km-z]{44}$/)
 const statementJws = z.string().max(MAX_STATEMENT_BYTES)

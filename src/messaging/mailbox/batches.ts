@@ -1,8 +1,8 @@
-import type { Row, Store } from '../store/index.ts'
-import { MAX_BATCH_BYTES, MAX_BATCH_MESSAGES } from './constants.ts'
-import { MAX_PLAIN_BYTES } from './mailbox-constants.ts'
-import type { DeliverRequest } from './messages.ts'
-import { list, number, text } from './rows.ts'
+import type { Row, Store } from '../../store/index.ts'
+import { MAX_BATCH_BYTES, MAX_BATCH_MESSAGES } from '../constants.ts'
+import type { DeliverRequest } from '../messages.ts'
+import { list, number, text } from '../rows.ts'
+import { MAX_PLAIN_BYTES } from './constants.ts'
 
 /** Messages that are sealed together. */
 export interface DepositBatch {

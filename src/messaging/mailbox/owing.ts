@@ -1,8 +1,8 @@
-import type { Store } from '../store/index.ts'
-import { parseJson } from '../wire/index.ts'
-import { peerOf } from './endpoint.ts'
-import { type DeliverAnswer, type DeliverRequest, envelope, type Receipt } from './messages.ts'
-import { list } from './rows.ts'
+import type { Store } from '../../store/index.ts'
+import { parseJson } from '../../wire/index.ts'
+import { peerOf } from '../endpoint.ts'
+import { type DeliverAnswer, type DeliverRequest, envelope, type Receipt } from '../messages.ts'
+import { list } from '../rows.ts'
 
 /** What is judged after it is certain who wrote the message. */
 const FINAL: ReadonlySet<string> = new Set(['FORBIDDEN', 'LIMIT_EXCEEDED', 'NOT_FOUND'])

@@ -1,10 +1,10 @@
-import { MeshError } from '../errors.ts'
-import type { Identity } from '../identity/index.ts'
-import type { Statement, Store } from '../store/index.ts'
-import { didFromKey, keyFromDid, keyFromPeerId, peerIdFromKey, verifyJws } from '../wire/index.ts'
-import { MAILBOXES_TYPE, MAX_STATEMENT_BYTES, MAX_STATEMENTS, STATEMENT_LIFETIME_MS } from './mailbox-constants.ts'
-import { type MailboxStatement, mailboxStatement, type SealingKey } from './mailbox-messages.ts'
-import { number, text } from './rows.ts'
+import { MeshError } from '../../errors.ts'
+import type { Identity } from '../../identity/index.ts'
+import type { Statement, Store } from '../../store/index.ts'
+import { didFromKey, keyFromDid, keyFromPeerId, peerIdFromKey, verifyJws } from '../../wire/index.ts'
+import { number, text } from '../rows.ts'
+import { MAILBOXES_TYPE, MAX_STATEMENT_BYTES, MAX_STATEMENTS, STATEMENT_LIFETIME_MS } from './constants.ts'
+import { type MailboxStatement, mailboxStatement, type SealingKey } from './messages.ts'
 
 /** A statement whose signature has been checked. */
 export interface VerifiedStatement {

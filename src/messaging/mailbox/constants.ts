@@ -1,5 +1,5 @@
-import type { Protocol } from '../rpc/index.ts'
-import { MAX_MESSAGE_BYTES } from '../wire/index.ts'
+import type { Protocol } from '../../rpc/index.ts'
+import { MAX_MESSAGE_BYTES } from '../../wire/index.ts'
 
 /** `mailbox/1.0.0`. A depositor and a collector each wait for one answer at a time; the rest is room for questions. */
 export const MAILBOX: Protocol = {

@@ -1,17 +1,17 @@
-import { MeshError } from '../errors.ts'
-import type { Network } from '../network/index.ts'
-import type { Rpc } from '../rpc/index.ts'
-import type { Row, Store } from '../store/index.ts'
+import { MeshError } from '../../errors.ts'
+import type { Network } from '../../network/index.ts'
+import type { Rpc } from '../../rpc/index.ts'
+import type { Row, Store } from '../../store/index.ts'
+import { number, text } from '../rows.ts'
 import {
   MAILBOX,
   MAX_ADDRESS_LENGTH,
   MAX_MAILBOX_ADDRESSES,
   MAX_MAILBOXES,
   STATEMENT_LIFETIME_MS
-} from './mailbox-constants.ts'
-import { registerAnswer, type SealingKey } from './mailbox-messages.ts'
-import type { Statements, VerifiedStatement } from './mailbox-statements.ts'
-import { number, text } from './rows.ts'
+} from './constants.ts'
+import { registerAnswer, type SealingKey } from './messages.ts'
+import type { Statements, VerifiedStatement } from './statements.ts'
 
 /** A peer that keeps messages for this node. */
 export interface UsedMailbox {

@@ -1,15 +1,9 @@
-import { MeshError } from '../errors.ts'
-import type { Emit } from '../events.ts'
-import type { Rpc } from '../rpc/index.ts'
-import {
-  COLLECT_AGAIN_MS,
-  COLLECT_INTERVAL_MS,
-  MAILBOX,
-  MAX_COLLECT_ANSWERS,
-  MAX_COLLECT_PASSES
-} from './mailbox-constants.ts'
-import { collectAnswer } from './mailbox-messages.ts'
-import { type DeliverAnswer, type DeliverRequest, messageRequest } from './messages.ts'
+import { MeshError } from '../../errors.ts'
+import type { Emit } from '../../events.ts'
+import type { Rpc } from '../../rpc/index.ts'
+import { type DeliverAnswer, type DeliverRequest, messageRequest } from '../messages.ts'
+import { COLLECT_AGAIN_MS, COLLECT_INTERVAL_MS, MAILBOX, MAX_COLLECT_ANSWERS, MAX_COLLECT_PASSES } from './constants.ts'
+import { collectAnswer } from './messages.ts'
 
 export interface CollectingComponents {
   readonly rpc: Pick<Rpc, 'request'>

@@ -1,4 +1,4 @@
-import type { Migrations } from '../store/index.ts'
+import type { Migrations } from '../../store/index.ts'
 
 export const mailboxMigrations: Migrations = {
   room: 'mailbox',

@@ -1,10 +1,11 @@
-import { MeshError } from '../errors.ts'
-import type { Emit } from '../events.ts'
-import type { Network } from '../network/index.ts'
-import type { Rpc } from '../rpc/index.ts'
-import type { Store } from '../store/index.ts'
-import type { Messaging } from './index.ts'
-import { DepositBatches } from './mailbox-batches.ts'
+import { MeshError } from '../../errors.ts'
+import type { Emit } from '../../events.ts'
+import type { Network } from '../../network/index.ts'
+import type { Rpc } from '../../rpc/index.ts'
+import type { Store } from '../../store/index.ts'
+import type { Messaging } from '../index.ts'
+import { insertEvent, number } from '../rows.ts'
+import { DepositBatches } from './batches.ts'
 import {
   DEPOSIT_AFTER_MS,
   DEPOSIT_REFUSED_MS,
@@ -13,10 +14,9 @@ import {
   MAILBOX,
   MAX_KEPT_MS,
   MAX_LOOKS_PER_TICK
-} from './mailbox-constants.ts'
-import type { MailboxStatement } from './mailbox-messages.ts'
-import { seal } from './mailbox-sealing.ts'
-import { insertEvent, number } from './rows.ts'
+} from './constants.ts'
+import type { MailboxStatement } from './messages.ts'
+import { seal } from './sealing.ts'
 
 type WaitedFor = ReturnType<Messaging['waitedFor']>[number]
 
