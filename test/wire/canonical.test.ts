@@ -35,6 +35,11 @@ describe('canonicalJson', () => {
     { id: 'NaN', value: [Number.NaN] },
     { id: 'infinity', value: { a: Number.POSITIVE_INFINITY } },
     { id: 'a BigInt', value: [1n] },
+    { id: 'a function', value: () => 1 },
+    { id: 'a function in an object', value: { a: { b: () => 1 } } },
+    { id: 'a function in a list', value: [[() => 1]] },
+    { id: 'what a toJSON does not say', value: { a: { toJSON: () => undefined } } },
+    { id: 'a function that a toJSON gives', value: { a: { toJSON: () => ({ b: () => 1 }) } } },
     { id: 'half a surrogate pair', value: '\ud800' },
     { id: 'a cycle', value: cycle }
   ])('refuses $id', ({ value }) => {
