@@ -33,7 +33,7 @@ const sendBody = z.strictObject({
   correlationId: z.string().exactOptional(),
   replyTo: z.string().exactOptional(),
   expectsReply: z.boolean().exactOptional(),
-  expiresInMs: z.number().exactOptional(),
+  expiresIn: z.union([z.number(), z.string()]).exactOptional(),
   trace: z.string().exactOptional(),
   timeoutMs: z.number().int().min(1).max(MAX_TIMEOUT_MS).exactOptional()
 })
@@ -46,7 +46,7 @@ const waitQuery = z.strictObject({
 /**
  * | route | query or body | answer |
  * |---|---|---|
- * | `POST /v1/messages` | `{target, body \| blob {sha256, size}, from?, type?, correlationId?, replyTo?, expectsReply?, expiresInMs?, trace?, timeoutMs?}` | 201 `{id, seq}`: on disk |
+ * | `POST /v1/messages` | `{target, body \| blob {sha256, size}, from?, type?, correlationId?, replyTo?, expectsReply?, expiresIn?, trace?, timeoutMs?}` | 201 `{id, seq}`: on disk |
  * | `GET /v1/messages/:id` | | `MessageStory` |
  * | `GET /v1/messages/:id/wait` | `until timeoutMs` | `MessageStory`, once it is processed or replied to |
  * | `POST /v1/messages/:id/read` | | `MessageInfo` |

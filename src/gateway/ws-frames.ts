@@ -58,7 +58,8 @@ export const clientFrame = z.discriminatedUnion('type', [
     from: agentName.optional(),
     correlationId: z.string().min(1).max(128).optional(),
     expectsReply: z.boolean().optional(),
-    expiresInMs: z.int().min(1_000).max(2_592_000_000).optional()
+    /** Milliseconds, or text such as `10m`. */
+    expiresIn: z.union([z.int().min(1_000).max(2_592_000_000), z.string().min(1).max(100)]).optional()
   }),
   query.omit({ id: true }).extend({
     type: z.literal('find'),

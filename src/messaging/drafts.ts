@@ -1,3 +1,4 @@
+import ms, { type StringValue } from 'ms'
 import { MeshError } from '../errors.ts'
 import { agentId } from '../registry/messages.ts'
 import { canonicalJson } from '../wire/index.ts'
@@ -108,9 +109,15 @@ function isText(text: string, maxLength: number): boolean {
   return text !== '' && text.length <= maxLength && text.isWellFormed()
 }
 
-function expiry({ expiresInMs = DEFAULT_EXPIRY_MS }: MessageInit): number {
-  if (Number.isInteger(expiresInMs) && expiresInMs >= MIN_EXPIRY_MS && expiresInMs <= MAX_EXPIRY_MS) return expiresInMs
-  throw invalid('expiresInMs', `it must be ${MIN_EXPIRY_MS} to ${MAX_EXPIRY_MS}`)
+function expiry({ expiresIn = DEFAULT_EXPIRY_MS }: MessageInit): number {
+  const expiryMs = typeof expiresIn === 'string' ? durationOf(expiresIn) : expiresIn
+  if (Number.isInteger(expiryMs) && expiryMs >= MIN_EXPIRY_MS && expiryMs <= MAX_EXPIRY_MS) return expiryMs
+  throw invalid('expiresIn', `it must be 1s to 30d: ${MIN_EXPIRY_MS} to ${MAX_EXPIRY_MS} ms, or text such as 10m`)
+}
+
+/** The parser takes 1 to 100 characters, and isn't a number for what is no duration. */
+function durationOf(text: string): number {
+  return /\d/.test(text) && text.length <= 100 ? Math.ceil(ms(text as StringValue)) : Number.NaN
 }
 
 function traceOf(trace: string | undefined): Pick<Envelope, 'trace'> {

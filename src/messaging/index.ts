@@ -57,8 +57,8 @@ export interface MessageInit {
   readonly expectsReply?: boolean
   /** Agent id that replies go to; default the sender. */
   readonly replyTo?: string
-  /** How long it is tried, 1,000 to 2,592,000,000 (30 days); default 24 hours. */
-  readonly expiresInMs?: number
+  /** How long it is tried, 1 s to 30 days: milliseconds, or text such as `'10m'`; default 24 hours. */
+  readonly expiresIn?: number | string
   /** W3C `traceparent`. */
   readonly trace?: string
 }

@@ -178,15 +178,34 @@ it.each([
   { id: 'a body without JSON', message: { body: undefined }, code: 'INVALID_ARGUMENT' },
   { id: 'a huge body', message: { body: 'x'.repeat(300_000) }, code: 'TOO_LARGE' },
   { id: 'no agent id', message: { to: 'somebody' }, code: 'INVALID_ARGUMENT' },
-  { id: 'too long an expiry', message: { expiresInMs: 2_592_000_001 }, code: 'INVALID_ARGUMENT' },
-  { id: 'too short an expiry', message: { expiresInMs: 999 }, code: 'INVALID_ARGUMENT' },
+  { id: 'too long an expiry', message: { expiresIn: 2_592_000_001 }, code: 'INVALID_ARGUMENT' },
+  { id: 'too short an expiry', message: { expiresIn: 999 }, code: 'INVALID_ARGUMENT' },
+  { id: 'too long an expiry in words', message: { expiresIn: '31d' }, code: 'INVALID_ARGUMENT' },
+  { id: 'an expiry that is no duration', message: { expiresIn: 'soon' }, code: 'INVALID_ARGUMENT' },
+  { id: 'an expiry in units that there are not', message: { expiresIn: '10 parsecs' }, code: 'INVALID_ARGUMENT' },
+  { id: 'an empty expiry', message: { expiresIn: '' }, code: 'INVALID_ARGUMENT' },
+  { id: 'an expiry of too many characters', message: { expiresIn: `${'1'.repeat(100)}m` }, code: 'INVALID_ARGUMENT' },
   { id: 'a sender that is not here', message: { from: 'nobody' }, code: 'NOT_FOUND' },
+  { id: 'a function in the body', message: { body: { a: () => 1 } }, code: 'INVALID_ARGUMENT' },
   { id: 'no traceparent', message: { trace: 'x' }, code: 'INVALID_ARGUMENT' },
   { id: 'an empty correlation id', message: { correlationId: '' }, code: 'INVALID_ARGUMENT' }
 ])('does not send $id', async ({ message, code }) => {
   const { ann, to } = await startTwo()
   expect(await failureOf(ann.messaging.send({ to, body: 1, ...message }))).toMatchObject({ code })
   expect(ann.messaging.counts.queued).toBe(0)
+})
+
+it.each([
+  { expiresIn: '10m', ms: 600_000 },
+  { expiresIn: '1.5h', ms: 5_400_000 },
+  { expiresIn: '2 days', ms: 172_800_000 },
+  { expiresIn: 90_000, ms: 90_000 },
+  { expiresIn: '90000', ms: 90_000 }
+])('tries a message for $expiresIn, if so long', async ({ expiresIn, ms }) => {
+  const { ann, to } = await startTwo()
+  const { id } = await ann.messaging.send({ to, body: 1, expiresIn })
+  const { sentAt, expiresAt } = ann.messaging.show(id) ?? { sentAt: '', expiresAt: '' }
+  expect(Date.parse(expiresAt) - Date.parse(sentAt)).toBe(ms)
 })
 
 it('knows what is brought again while it is being written: kept both times, handled once, and in order', async () => {

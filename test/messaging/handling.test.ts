@@ -143,7 +143,7 @@ it('expires what is not delivered in time, and tells the request so, once', asyn
   const { clock, pass } = createClock()
   const { mesh, ann, bob } = await startTwo({}, { clock })
   mesh.cut.add(bob.id)
-  const { id } = await ann.messaging.send({ to: `${bob.id}/worker`, body: 1, expectsReply: true, expiresInMs: 90_000 })
+  const { id } = await ann.messaging.send({ to: `${bob.id}/worker`, body: 1, expectsReply: true, expiresIn: 90_000 })
   pass(61_000)
   await expect.poll(() => ann.told.filter(({ event }) => event === 'message:delayed')).toHaveLength(1)
   pass(30_000)
@@ -163,7 +163,7 @@ it('notes a reply that comes after the request has its outcome, and delivers it 
     await gate.promise
     reply('too late')
   })
-  const { id } = await ann.messaging.send({ to: `${bob.id}/slow`, body: 1, expectsReply: true, expiresInMs: 60_000 })
+  const { id } = await ann.messaging.send({ to: `${bob.id}/slow`, body: 1, expectsReply: true, expiresIn: 60_000 })
   await expect.poll(() => ann.messaging.show(id)?.state).toBe('accepted')
   pass(61_000)
   const { reply } = await ann.messaging.waitFor(id, { until: 'reply', signal: soon() })

@@ -149,7 +149,7 @@ it("content of the owner stays when the message that refers to it has ended, and
 
 it('a message that was not kept leaves no content', async () => {
   const [near, far] = await startPair()
-  const sent = near.send(`${far.id}/reader`, new Uint8Array(10), { expiresInMs: -1 })
+  const sent = near.send(`${far.id}/reader`, new Uint8Array(10), { expiresIn: -1 })
   expect(await failureOf(sent)).toMatchObject({ code: 'INVALID_ARGUMENT' })
   await expect.poll(() => near.blobs.list()).toEqual([])
 })

@@ -18,7 +18,7 @@ async function openAsker(mesh: Mesh, to: () => string, init: RoomInit = {}) {
   const room = await openRoom(mesh, init)
   const asker: MessageHandler = ({ kind, from, corr, outcome, body }, { caller, send }) => {
     if (kind === 'reply') heard.push({ from, corr, outcome, body, by: caller.peer })
-    else send(to(), body, { expectsReply: true, expiresInMs: 60_000 })
+    else send(to(), body, { expectsReply: true, expiresIn: 60_000 })
   }
   room.handlers.set('asker', asker)
   const ask = async (body: unknown): Promise<string> => {

@@ -38,7 +38,7 @@ export const send: Verb = {
       from,
       correlationId: correlation,
       expectsReply: request,
-      expiresInMs: expires
+      expiresIn: expires
     })
     if (wait !== true) {
       if (json) print(toJson(sent))
