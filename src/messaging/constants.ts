@@ -55,11 +55,16 @@ export const MAX_SKEW_MS = 10 * 60_000
 /** How often a chain of messages may be passed on. */
 export const MAX_HOPS = 8
 
-/** The outbox: per peer, so that one absent peer does not fill it for all, and in all. */
-export const MAX_QUEUED_PER_PEER = 10_000
-export const MAX_QUEUED_BYTES_PER_PEER = 64 * 1024 * 1024
-export const MAX_QUEUED = 200_000
-export const MAX_QUEUED_BYTES = 512 * 1024 * 1024
+/**
+ * The outbox: per peer, so that one absent peer does not fill it for all, and in all. What waits is on disk, of memory it takes two
+ * numbers per peer: so a peer may be gone for a day of a message a second, and four such before others are made to wait.
+ */
+export const MAX_QUEUED_PER_PEER = 100_000
+export const MAX_QUEUED_BYTES_PER_PEER = 256 * 1024 * 1024
+export const MAX_QUEUED = 400_000
+export const MAX_QUEUED_BYTES = 1024 * 1024 * 1024
+/** Sends that wait for room: each is a body in memory. */
+export const MAX_WAITING_SENDS = 10_000
 /** How long a send waits for room. */
 export const SEND_TIMEOUT_MS = 30_000
 

@@ -91,7 +91,7 @@ export class Room {
   /** Waits for a place. @throws {MeshError} BUSY, CANCELLED */
   async wait(peer: string, timeoutMs: number, signal: AbortSignal | undefined): Promise<void> {
     throwIfAborted(signal)
-    if (this.#waiters.size >= limits.MAX_QUEUED_PER_PEER) throw full()
+    if (this.#waiters.size >= limits.MAX_WAITING_SENDS) throw full()
     const { promise, resolve, reject } = Promise.withResolvers<void>()
     const waiter: Waiter = { peer, isOver: false, go: resolve }
     const giveUp = (err: MeshError): void => {
