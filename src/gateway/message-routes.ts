@@ -23,6 +23,11 @@ const filterQuery = z.strictObject({
   limit: z.coerce.number().int().min(1).max(1_000).exactOptional(),
   after: id.exactOptional()
 })
+const budget = {
+  hops: z.number().exactOptional(),
+  calls: z.number().exactOptional(),
+  cost: z.number().exactOptional()
+}
 // What a message may say is checked by the node, for the library's users too
 const sendBody = z.strictObject({
   target: z.string(),
@@ -35,6 +40,7 @@ const sendBody = z.strictObject({
   expectsReply: z.boolean().exactOptional(),
   expiresIn: z.union([z.number(), z.string()]).exactOptional(),
   trace: z.string().exactOptional(),
+  budget: z.strictObject(budget).exactOptional(),
   timeoutMs: z.number().int().min(1).max(MAX_TIMEOUT_MS).exactOptional()
 })
 const replyBody = z.strictObject({ body: z.unknown() })
@@ -46,7 +52,7 @@ const waitQuery = z.strictObject({
 /**
  * | route | query or body | answer |
  * |---|---|---|
- * | `POST /v1/messages` | `{target, body \| blob {sha256, size}, from?, type?, correlationId?, replyTo?, expectsReply?, expiresIn?, trace?, timeoutMs?}` | 201 `{id, seq}`: on disk |
+ * | `POST /v1/messages` | `{target, body \| blob {sha256, size}, from?, type?, correlationId?, replyTo?, expectsReply?, expiresIn?, trace?, budget? {hops?, calls?, cost?}, timeoutMs?}` | 201 `{id, seq}`: on disk |
  * | `GET /v1/messages/:id` | | `MessageStory` |
  * | `GET /v1/messages/:id/wait` | `until timeoutMs` | `MessageStory`, once it is processed or replied to |
  * | `POST /v1/messages/:id/read` | | `MessageInfo` |

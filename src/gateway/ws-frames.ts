@@ -59,7 +59,10 @@ export const clientFrame = z.discriminatedUnion('type', [
     correlationId: z.string().min(1).max(128).optional(),
     expectsReply: z.boolean().optional(),
     /** Milliseconds, or text such as `10m`. */
-    expiresIn: z.union([z.int().min(1_000).max(2_592_000_000), z.string().min(1).max(100)]).optional()
+    expiresIn: z.union([z.int().min(1_000).max(2_592_000_000), z.string().min(1).max(100)]).optional(),
+    budget: z
+      .strictObject({ hops: z.int().exactOptional(), calls: z.int().exactOptional(), cost: z.int().exactOptional() })
+      .optional()
   }),
   query.omit({ id: true }).extend({
     type: z.literal('find'),

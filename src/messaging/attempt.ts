@@ -1,6 +1,7 @@
 import type { Caller } from '../auth/index.ts'
 import { MeshError } from '../errors.ts'
 import { type AgentState, stateJson } from './agent-state.ts'
+import { Allowance } from './allowance.ts'
 import { MAX_REASON_LENGTH, MAX_SENDS_PER_MESSAGE } from './constants.ts'
 import { draftOf, replyDraft } from './drafts.ts'
 import type { MessageContext, MessageHandler } from './index.ts'
@@ -37,16 +38,21 @@ export interface AttemptInit {
 
 /** What a handler has done so far. */
 class Effects {
+  readonly allowance: Allowance
   readonly changes = new Map<string, string | null>()
   readonly drafts: Draft[] = []
   isAnswered = false
   failure: { code: string; message: string } | undefined
   isOver = false
+
+  constructor({ budget }: Envelope) {
+    this.allowance = new Allowance(budget)
+  }
 }
 
 /** Runs the handler once; never throws. What it does after its end has no effect. A promise only when the handler gave one. */
 export function attempt(init: AttemptInit): Attempt | Promise<Attempt> {
-  const effects = new Effects()
+  const effects = new Effects(init.message)
   const deadline = new AbortController()
   let result: unknown
   try {
@@ -91,8 +97,8 @@ async function settled(
 function over({ message, newId, clock }: AttemptInit, effects: Effects, err?: unknown): Attempt {
   effects.isOver = true
   if (err !== undefined) return { end: 'again', ...whyNot(err), changes: NOTHING, drafts: [], isAnswered: false }
-  const { failure, changes, drafts, isAnswered } = effects
-  if (failure === undefined) return { end: 'processed', changes, drafts, isAnswered }
+  const { allowance, failure, changes, drafts, isAnswered } = effects
+  if (failure === undefined) return { end: 'processed', changes, drafts: allowance.divided(drafts), isAnswered }
   const reply =
     message.kind === 'request' && !isAnswered
       ? [replyDraft(message, { outcome: 'error', body: failure }, { id: newId(), now: clock() })]
@@ -102,7 +108,7 @@ function over({ message, newId, clock }: AttemptInit, effects: Effects, err?: un
     code: failure.code,
     reason: failure.message,
     changes,
-    drafts: [...drafts, ...reply],
+    drafts: allowance.divided([...drafts, ...reply]),
     isAnswered: isAnswered || reply.length > 0
   }
 }
@@ -144,11 +150,17 @@ function contextOf(init: AttemptInit, effects: Effects, deadline: AbortControlle
     },
     send(to, body, options = {}) {
       alive()
-      const draft = draftOf({ ...options, to, body }, { id: newId(), from: message.to, now: clock(), parent: message })
+      const inherited = { from: message.to, trace: message.trace }
+      const draft = draftOf({ ...options, to, body }, { id: newId(), now: clock(), ...inherited })
       if (effects.drafts.length >= MAX_SENDS_PER_MESSAGE || !init.mayQueue(draft.peer))
         throw new MeshError('BUSY', 'the outbox has no room for it')
-      effects.drafts.push(draft)
+      const budget = effects.allowance.send(options.budget)
+      effects.drafts.push({ ...draft, envelope: { ...draft.envelope, budget } })
       return draft.envelope.id
+    },
+    charge(amount) {
+      alive()
+      effects.allowance.charge(amount)
     }
   }
 }

@@ -1,5 +1,5 @@
 import type { Statement, Store } from '../store/index.ts'
-import { MAX_HOPS, OWNER_AGENT, SWEEP_ROWS } from './constants.ts'
+import { OWNER_AGENT, SWEEP_ROWS } from './constants.ts'
 import type { Reply } from './index.ts'
 import type { Journal } from './journal.ts'
 import type { Envelope } from './messages.ts'
@@ -80,8 +80,17 @@ export class Deciding {
       ...(body === undefined ? {} : { body }),
       outcome,
       ...(request.trace === undefined ? {} : { trace: request.trace }),
-      budget: { hops: Math.min(MAX_HOPS, Math.max(0, request.budget.hops - 1)) }
+      budget: spent(request.budget)
     }
+  }
+}
+
+/** Whom it went to may be at work with it yet, so nothing of it comes back. */
+function spent({ hops, calls, cost }: Envelope['budget']): Envelope['budget'] {
+  return {
+    hops: Math.max(0, hops - 1),
+    ...(calls === undefined ? {} : { calls: 0 }),
+    ...(cost === undefined ? {} : { cost: 0 })
   }
 }
 

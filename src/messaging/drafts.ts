@@ -10,26 +10,26 @@ import {
   MAX_HOPS,
   MIN_EXPIRY_MS
 } from './constants.ts'
-import type { MessageInit } from './index.ts'
+import type { MessageBudget, MessageInit } from './index.ts'
 import type { Draft } from './journal.ts'
-import { type Envelope, envelope } from './messages.ts'
+import { type Envelope, envelope, messageBudget } from './messages.ts'
 
 export interface DraftInit {
   readonly id: string
   /** Agent id. */
   readonly from: string
   readonly now: number
-  /** The message that is being handled. */
-  readonly parent?: Envelope
+  /** `traceparent` where the message has none. */
+  readonly trace?: string | undefined
 }
 
 /**
  * Makes an envelope of what is to be sent.
  *
- * @throws {MeshError} INVALID_ARGUMENT, TOO_LARGE, LIMIT_EXCEEDED when its parent has made all its hops
+ * @throws {MeshError} INVALID_ARGUMENT, TOO_LARGE
  */
-export function draftOf(message: MessageInit, { id, from, now, parent }: DraftInit): Draft {
-  const { to, body, blob, type = 'application/json', correlationId, expectsReply = false, replyTo, trace } = message
+export function draftOf(message: MessageInit, { id, from, now, trace: inherited }: DraftInit): Draft {
+  const { to, body, blob, type = 'application/json', correlationId, expectsReply = false, replyTo, budget } = message
   if (!agentId.safeParse(to).success) throw invalid('to', `${JSON.stringify(String(to).slice(0, 80))} is no agent id`)
   if (replyTo !== undefined && !agentId.safeParse(replyTo).success) throw invalid('replyTo', 'it is no agent id')
   if (correlationId !== undefined && !isText(correlationId, MAX_CORRELATION_LENGTH))
@@ -52,13 +52,13 @@ export function draftOf(message: MessageInit, { id, from, now, parent }: DraftIn
       exp: now + expiry(message),
       type,
       ...(blob === undefined ? {} : { blob }),
-      ...traceOf(trace ?? parent?.trace),
-      budget: parent === undefined ? { hops: MAX_HOPS } : passedOn(parent)
+      ...traceOf(message.trace ?? inherited),
+      budget: { hops: MAX_HOPS, ...(budget !== undefined && checked(budget)) }
     }
   }
 }
 
-/** The answer to a message; the last hop may be answered too. */
+/** The answer to a message: it carries what budget that has left, and the last hop may be answered too. */
 export function replyDraft(
   message: Envelope,
   reply: { readonly outcome: 'result' | 'error'; readonly body: unknown; readonly type?: string | undefined },
@@ -81,14 +81,15 @@ export function replyDraft(
       type: reply.type ?? 'application/json',
       outcome: reply.outcome,
       ...traceOf(message.trace),
-      budget: { hops: Math.max(0, message.budget.hops - 1) }
+      budget: { ...message.budget, hops: Math.max(0, message.budget.hops - 1) }
     }
   }
 }
 
-function passedOn({ budget }: Envelope): Envelope['budget'] {
-  if (budget.hops > 0) return { hops: budget.hops - 1 }
-  throw new MeshError('LIMIT_EXCEEDED', 'the message has been passed on as often as its budget allows')
+function checked(budget: MessageBudget): Partial<Envelope['budget']> {
+  const { success, data } = messageBudget.safeParse(budget)
+  if (success) return data
+  throw invalid('budget', `it has hops, 0 to ${MAX_HOPS}, calls and cost, which are whole numbers from 0`)
 }
 
 /** Sizes are those of its canonical JSON. */

@@ -9,7 +9,7 @@ import type { Envelope } from './messages.ts'
  */
 export function envelopeText(envelope: Omit<Envelope, 'body'>, body: string | undefined): string {
   const { blob, budget, corr, exp, from, id, kind, outcome, replyTo, sent, seq, to, trace, type } = envelope
-  return `{${blob === undefined ? '' : `"blob":${canonicalJson(blob)},`}${body === undefined ? '' : `"body":${body},`}"budget":{"hops":${
+  return `{${blob === undefined ? '' : `"blob":${canonicalJson(blob)},`}${body === undefined ? '' : `"body":${body},`}"budget":{${count('calls', budget.calls)}${count('cost', budget.cost)}"hops":${
     budget.hops
   }},${member('corr', corr)}"exp":${exp},"from":"${from}","id":"${id}","kind":"${kind}",${member('outcome', outcome)}${member(
     'replyTo',
@@ -19,4 +19,8 @@ export function envelopeText(envelope: Omit<Envelope, 'body'>, body: string | un
 
 function member(name: string, value: string | undefined): string {
   return value === undefined ? '' : `"${name}":${JSON.stringify(value)},`
+}
+
+function count(name: string, value: number | undefined): string {
+  return value === undefined ? '' : `"${name}":${value},`
 }

@@ -61,6 +61,18 @@ export interface MessageInit {
   readonly expiresIn?: number | string
   /** W3C `traceparent`. */
   readonly trace?: string
+  /** What may come of it; default MAX_HOPS hops, and nothing else is bounded. */
+  readonly budget?: MessageBudget
+}
+
+/** What may come of a message. A handler that sends names a share of what its own message has; default an equal part of what is left at its end. */
+export interface MessageBudget {
+  /** How often it is passed on, 0 to MAX_HOPS. */
+  readonly hops?: number
+  /** Messages sent by handlers because of it, and because of those: a whole number. */
+  readonly calls?: number
+  /** What handlers may charge for it, in units that they agree on: a whole number. */
+  readonly cost?: number
 }
 
 export interface SendOptions {
@@ -161,8 +173,15 @@ export interface MessageContext {
   readonly reply: (body: unknown, options?: { readonly type?: string }) => void
   /** Ends it as failed, without another attempt; a request gets the error as its reply. */
   readonly fail: (code: string, message: string) => void
-  /** @returns the id @throws {MeshError} LIMIT_EXCEEDED when the message has made all its hops, BUSY, TOO_LARGE, INVALID_ARGUMENT */
+  /**
+   * Sends a message that takes one call, and its share, of the budget of the one that is handled.
+   *
+   * @returns the id
+   * @throws {MeshError} LIMIT_EXCEEDED when the budget has not so much left, BUSY, TOO_LARGE, INVALID_ARGUMENT
+   */
   readonly send: (to: string, body: unknown, options?: Omit<MessageInit, 'to' | 'body' | 'from'>) => string
+  /** Takes from the message's budget of `cost`, if it has one; with an attempt that fails, that is undone too. @throws {MeshError} LIMIT_EXCEEDED when there isn't so much left, INVALID_ARGUMENT */
+  readonly charge: (amount: number) => void
 }
 
 /** Handles one message; throwing makes it be tried again. */

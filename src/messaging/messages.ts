@@ -23,7 +23,18 @@ const reason = z.string().max(MAX_REASON_LENGTH)
 
 const budget = z.object({
   /** How often what comes of it may still be passed on. */
-  hops: z.int().min(0).max(MAX_HOPS)
+  hops: z.int().min(0).max(MAX_HOPS),
+  /** How many messages may still come of it; none: any number. */
+  calls: count.optional(),
+  /** What may still be spent for it, in units of the application's. */
+  cost: count.optional()
+})
+
+/** What a sender says of it. */
+export const messageBudget = z.strictObject({
+  hops: budget.shape.hops.exactOptional(),
+  calls: count.exactOptional(),
+  cost: count.exactOptional()
 })
 
 /** A message; its canonical JSON is what is signed and kept. */

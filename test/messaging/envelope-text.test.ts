@@ -28,7 +28,10 @@ const written = fc.record(
     blob: fc.record({ sha256: fc.constant('0f'.repeat(32)), size: time }),
     outcome: fc.constantFrom('result', 'error', 'expired'),
     trace: fc.constant(`00-${'a1'.repeat(16)}-${'b2'.repeat(8)}-01`),
-    budget: fc.record({ hops: fc.integer({ min: 0, max: 8 }) })
+    budget: fc.record(
+      { hops: fc.integer({ min: 0, max: 8 }), calls: fc.maxSafeNat(), cost: fc.maxSafeNat() },
+      { requiredKeys: ['hops'] }
+    )
   },
   { requiredKeys: ['v', 'id', 'from', 'to', 'kind', 'seq', 'sent', 'exp', 'type', 'budget'] }
 )

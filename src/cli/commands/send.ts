@@ -23,10 +23,15 @@ export const send: Verb = {
       .option('--wait', 'wait until it is processed; with --request until the reply, and print it')
       .option('--timeout <duration>', 'how long to wait (default: 10m)', duration)
       .option('--expires <duration>', 'how long it is tried, up to 30d (default: 24h)', longDuration)
+      .option('--max-hops <count>', 'how often what comes of it may be passed on (default: 8)', whole)
+      .option('--max-calls <count>', 'how many messages handlers may send because of it', whole)
+      .option('--max-cost <units>', 'what handlers may charge for it', whole)
       .option('--from <agent>', 'the local agent that sends (default: owner)')
       .option('--correlation <id>', 'an id of your own that goes with it'),
   async run({ client, json }, options, [target = '', argument]) {
     const { data, file, type, request, wait, timeout, expires, from, correlation } = options
+    const { maxHops: hops, maxCalls: calls, maxCost: cost } = options
+    const isBounded = [hops, calls, cost].some((each) => each !== undefined)
     const content =
       typeof file === 'string'
         ? { blob: await client.ask<BlobRef>('POST', '/v1/blobs', { path: resolve(file) }) }
@@ -38,7 +43,8 @@ export const send: Verb = {
       from,
       correlationId: correlation,
       expectsReply: request,
-      expiresIn: expires
+      expiresIn: expires,
+      ...(isBounded ? { budget: { hops, calls, cost } } : {})
     })
     if (wait !== true) {
       if (json) print(toJson(sent))
@@ -57,6 +63,11 @@ export const send: Verb = {
     else print(readable(story.reply.body))
     if (story.reply !== undefined && story.reply.outcome !== 'result') throw failure(story.reply)
   }
+}
+
+function whole(text: string): number {
+  if (/^\d{1,15}$/.test(text)) return Number(text)
+  throw new MeshError('INVALID_ARGUMENT', `${plain(text)} is no whole number from 0`)
 }
 
 /** Agents are done by then, or down; a human has looked. */
