@@ -30,6 +30,8 @@ export interface MeshEvents {
   'capability:gone': { agent: string; capability: CapabilityRef }
   /** A lying, expired, rolled-back or oversize record or hint was refused. */
   'record:refused': { peer: string; reason: string }
+  /** What this node has called before is offered by nobody any more (`others` is 0), or only under other keys. */
+  'capability:missing': { agent: string; capability: string; others: number }
   /** A call from a peer was denied by policy. */
   'call:denied': { peer: string; resource: string; reason: string }
   /** A peer presented a credential, which was accepted (`refusal` unset) or not. */

@@ -21,7 +21,17 @@ export type {
   TrustLevel
 } from './auth/index.ts'
 export type { BlobInfo, BlobRef, Blobs, FetchOptions } from './blobs/index.ts'
-export type { Change, FindOptions, FindResults, FindSource, FindSummary, Found } from './discovery/index.ts'
+export type {
+  Change,
+  DiscoveryStatus,
+  FindOptions,
+  FindResults,
+  FindSource,
+  FindStep,
+  FindSummary,
+  Found,
+  Missing
+} from './discovery/index.ts'
 export type {
   AgentConnection,
   AgentState,

@@ -18,7 +18,15 @@ import {
 } from './constants.ts'
 import { find } from './find.ts'
 import { createHints, type Hints, hintAddresses, hintOf } from './hints.ts'
-import type { Change, Discovery, DiscoveryComponents, DiscoveryInit, FindOptions, FindResults } from './index.ts'
+import type {
+  Change,
+  Discovery,
+  DiscoveryComponents,
+  DiscoveryInit,
+  DiscoveryStatus,
+  FindOptions,
+  FindResults
+} from './index.ts'
 import { createLocalRecords, type LocalRecords } from './local.ts'
 import { hintMatches } from './match.ts'
 import type { Hint } from './messages.ts'
@@ -49,6 +57,15 @@ export class MeshDiscovery implements Discovery {
   readonly #hintListeners = new Set<(hint: Hint) => void>()
   readonly #watches = new Set<(hint: Hint) => boolean>()
   readonly #undo: (() => void)[] = []
+  readonly #counts = {
+    finds: 0,
+    walkedFinds: 0,
+    messages: 0,
+    candidates: 0,
+    falseCandidates: 0,
+    published: 0,
+    missed: 0
+  }
   #startedAt = 0
   #republish: NodeJS.Timeout | undefined
 
@@ -190,6 +207,10 @@ export class MeshDiscovery implements Discovery {
 
   refused(): Readonly<Record<string, number>> {
     return this.#refusals.counts()
+  }
+
+  status(): DiscoveryStatus {
+    return { catalogue: this.#isSmall() ? 'on' : 'off', ...this.#counts }
   }
 
   async *#watch(query: Query, matches: (hint: Hint) => boolean, signal: AbortSignal): AsyncGenerator<Change> {

@@ -240,11 +240,13 @@ class Search {
 
   #yield(signed: SignedRecord, source: FindSource): void {
     const { id: agent, seq, expiresAt } = signed.record
+    const { cache, now } = this.#components
+    const verifiedAt = new Date(cache.verifiedAt(agent) ?? now()).toISOString()
     for (const capability of this.#match(signed.record)) {
       const key = `${agent} ${keyOf(capability)}`
       if (this.#ended.signal.aborted || this.#seen.has(key)) continue
       this.#seen.add(key)
-      this.#results.push({ agent, peer: peerOf(agent), capability, source, record: { seq, expiresAt } })
+      this.#results.push({ agent, peer: peerOf(agent), capability, source, record: { seq, expiresAt }, verifiedAt })
       if (this.#seen.size >= this.#init.limit) this.#end()
     }
   }

@@ -40,7 +40,8 @@ export async function* watch(components: WatchComponents, query: Query, signal: 
     }
     void keepLooking(components, query, { ended, changes })
     for await (const [agent, source] of changes.until(ended)) {
-      const after = foundIn(local.get(agent) ?? cache.get(agent), source, match)
+      const verifiedAt = new Date(cache.verifiedAt(agent) ?? now()).toISOString()
+      const after = foundIn(local.get(agent) ?? cache.get(agent), { source, verifiedAt }, match)
       yield* difference(shown.get(agent) ?? new Map(), after)
       if (after.size > 0) shown.set(agent, after)
       else shown.delete(agent)
@@ -67,7 +68,7 @@ async function keepLooking(components: FindComponents, query: Query, { ended, ch
 
 function foundIn(
   signed: SignedRecord | undefined,
-  source: FindSource,
+  told: Pick<Found, 'source' | 'verifiedAt'>,
   match: (record: SignedRecord['record']) => readonly Capability[]
 ): Map<string, Found> {
   if (signed === undefined) return new Map()
@@ -75,7 +76,7 @@ function foundIn(
   return new Map(
     match(signed.record).map((capability) => [
       keyOf(capability),
-      { agent, peer: peerOf(agent), capability, source, record: { seq, expiresAt } }
+      { agent, peer: peerOf(agent), capability, record: { seq, expiresAt }, ...told }
     ])
   )
 }

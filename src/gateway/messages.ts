@@ -43,6 +43,7 @@ const EVENTS: Readonly<Record<MeshEventName, true>> = {
   'capability:found': true,
   'capability:changed': true,
   'capability:gone': true,
+  'capability:missing': true,
   'record:refused': true,
   'call:denied': true,
   'credential:presented': true,

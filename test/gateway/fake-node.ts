@@ -104,7 +104,8 @@ export function fakeNode(): FakeNode {
     peer: PEER,
     capability: capabilityOf(name),
     source: 'peer',
-    record: { seq: REMOTE.record.seq, expiresAt: REMOTE.record.expiresAt }
+    record: { seq: REMOTE.record.seq, expiresAt: REMOTE.record.expiresAt },
+    verifiedAt: REMOTE.record.issuedAt
   })
   const localAgent = (init: AgentInit & AgentPatch): LocalAgent => {
     const { name, driver = 'function', config, description, tags = [], audience = 'public' } = init

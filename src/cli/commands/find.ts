@@ -77,8 +77,8 @@ async function follow(context: Context, query: Record<string, unknown>, { timeou
 }
 
 /** The line of a result as it is documented, whatever else the node tells. */
-function exact({ agent, peer, capability, source, record: { seq, expiresAt } }: Found): Found {
-  return { agent, peer, capability, source, record: { seq, expiresAt } }
+function exact({ agent, peer, capability, source, record: { seq, expiresAt }, verifiedAt }: Found): Found {
+  return { agent, peer, capability, source, record: { seq, expiresAt }, verifiedAt }
 }
 
 const COLOURS = { added: 'green', changed: 'yellow', gone: 'red' } as const
