@@ -166,12 +166,51 @@ export const REPROVIDE_SWEEP_MS = 10 * MINUTE
 
 /** Keys published again at once. */
 export const PROVIDE_CONCURRENCY = 1
+/** The same where answers usually take less than FAST_ROUND_TRIP_MS: a LAN, where who hasn't answered by then won't. */
+export const KAD_REQUEST_FAST_MS = 0.5 * SECOND
+export const FAST_ROUND_TRIP_MS = 20
+
+/** Of the usual time of an answer: a cold dial takes some three times as long, and the far tail twice that. */
+export const REQUEST_TIMEOUT_FACTOR = 8
+
+/** Answers by which the usual time is judged, and how many there must be. */
+export const ROUND_TRIP_WINDOW = 64
+export const MIN_ROUND_TRIPS = 5
+
 
 /** A table that has doubled is given this long to grow on before keys are published again. */
 export const RETELL_DELAY_MS = 5 * SECOND
 
 /** Publishing one key again. */
 export const PROVIDE_TIMEOUT_MS = MINUTE
+
+/** Peers of a bucket, of an answer, and those responsible for a key: Kademlia's k. */
+export const KAD_BUCKET_PEERS = 20
+
+/** The closest of the table that a walk starts with. Many of them may be dead, and each path needs its own. */
+export const WALK_START_PEERS = 60
+
+/** Walks by whose median the size of the mesh is judged. */
+export const SIZE_WALKS = 16
+
+/** 20 peers this many times nearer to a key than the size of the mesh explains are no accident: with 8 it happens once in 10^12 keys. */
+export const CROWDED_FACTOR = 8
+
+/** Addresses taken of a peer that another peer names, and the length of each. */
+export const MAX_HEARD_ADDRESSES = 8
+export const MAX_HEARD_ADDRESS_LENGTH = 256
+
+/** Peers whose addresses are kept by hearsay; the longest unused are forgotten first. Twelve walks of fakes, 4 MiB at most. */
+export const MAX_HEARD_PEERS = 2_000
+
+/** Addresses of one peer that are decoded, told to others and dialled. */
+export const MAX_DIALLED_ADDRESSES = MAX_ADDRESSES_PER_DIAL
+
+/** A peer that comes back has this long to answer a ping before it is in the table again. */
+export const KAD_JOIN_TIMEOUT_MS = 5 * SECOND
+
+/** The longest that a timer can be set to: what the library does on its own and no option turns off. */
+export const NEVER_MS = 2 ** 31 - 1
 
 /** Keys one node provides. */
 export const MAX_PROVIDED_KEYS = 256

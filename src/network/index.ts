@@ -17,12 +17,16 @@ import type { CID } from 'multiformats/cid'
 import type { Emit } from '../events.ts'
 import type { Identity } from '../identity/index.ts'
 import type { Store } from '../store/index.ts'
+import type { Position } from './position.ts'
+import type { Contact, Walk, WalkInit } from './walk.ts'
 
 export { MAX_GOSSIP_BYTES, MAX_PROVIDED_KEYS, MAX_TOPICS } from './constants.ts'
 export { networkMigrations } from './known-peers.ts'
 export { defaultListen } from './listen.ts'
 export { createNetwork } from './network.ts'
+export { type Position, positionOf } from './position.ts'
 export { createSwarmKey } from './swarm-key.ts'
+export type { Contact, Walk, WalkAnswer, WalkInit, WalkStep, WalkSummary } from './walk.ts'
 
 export interface PeerInfo {
   readonly peer: string
@@ -83,6 +87,57 @@ export interface ProviderIndex {
 
 export interface NetworkComponents {
   readonly identity: Identity
+/** Counts since the node was made, and what is so now. */
+export interface DhtStatus {
+  /** Peers in the routing table. */
+  readonly tableSize: number
+  /** Nodes of the mesh, as {@link Dht.size}. */
+  readonly size?: number
+  readonly walks: number
+  /** Peers asked by walks. */
+  readonly messages: number
+  readonly answered: number
+  readonly timeout: number
+  readonly unreachable: number
+  readonly refused: number
+  readonly invalid: number
+  /** Walks that ended in a crowded place. */
+  readonly crowded: number
+  /** Peers of the table that were asked whether they still live. */
+  readonly pings: number
+  /** Peers removed from the table because they don't. */
+  readonly deadRemoved: number
+  /** How long a dial and a request may take just now. */
+  readonly timeoutMs: number
+  /** How long an answer usually takes; unset before there are enough. */
+  readonly medianMs?: number
+}
+
+/** The way to the nodes that are responsible for a key. What it finds are hints, and nothing in them is true until proven. */
+export interface Dht {
+  /** Walks to a position, beginning at the closest peers of the routing table. Without a single one it ends at once. */
+  walk<T>(init: WalkInit<T>): Walk<T>
+  /** The closest peers of the routing table whose addresses are known, the closest first: what others are answered. */
+  closest(position: Position, count: number): readonly Contact[]
+  /**
+   * Asks one peer as every libp2p node understands it (GET_PROVIDERS). Where the providers are is noted as hearsay, for when they are dialled.
+   *
+   * @throws {MeshError} TIMEOUT, UNREACHABLE, CONNECTION_LOST, UNSUPPORTED_VERSION, INVALID_MESSAGE for an answer that makes no sense
+   */
+  askProviders(
+    peer: string,
+    key: CID,
+    options: { signal: AbortSignal }
+  ): Promise<{ closer: readonly Contact[]; providers: readonly string[] }>
+  /** Tells one peer that this node provides a key (ADD_PROVIDER); nothing is answered. @throws {MeshError} as {@link askProviders} */
+  addProvider(peer: string, key: CID, options: { signal: AbortSignal }): Promise<void>
+  /** Nodes of the mesh: the median of what the last 16 complete walks say; undefined before the first. */
+  readonly size: number | undefined
+  /** Tells of each peer that enters the routing table. @returns how to stop listening */
+  onGrowth(listener: (tableSize: number) => void): () => void
+  status(): DhtStatus
+}
+
   readonly emit: Emit
   /** Where known peers and ports are kept, with {@link networkMigrations}; without one they are forgotten at the end of the process. */
   readonly store?: Store
@@ -152,3 +207,4 @@ export interface Network {
   readonly gossip: Gossip
   readonly providers: ProviderIndex
 }
+  readonly dht: Dht

@@ -2,7 +2,8 @@ import type { Connection, IdentifyResult, PeerId, Stream } from '@libp2p/interfa
 import { multiaddr } from '@multiformats/multiaddr'
 import { MeshError } from '../errors.ts'
 import { newestConnection, tidyConnections } from './connections.ts'
-import { DIAL_TIMEOUT_MS, MAX_STREAMS_PER_PROTOCOL, REJOIN_PARALLEL_DIALS } from './constants.ts'
+import { DIAL_TIMEOUT_MS, MAIN_MESH, MAX_STREAMS_PER_PROTOCOL, REJOIN_PARALLEL_DIALS } from './constants.ts'
+import { createDht, type MeshDht } from './dht.ts'
 import { createGossip, type MeshGossip } from './gossip.ts'
 import type { Network, NetworkComponents, NetworkInit, NetworkStatus, PeerInfo, StreamHandler } from './index.ts'
 import { createNetworkMemory, type KnownPeer, type NetworkMemory } from './known-peers.ts'
@@ -28,7 +29,7 @@ import {
   routingTableSize
 } from './providers.ts'
 import { createReconnector, type Reconnector, type Target } from './reconnect.ts'
-import { dial, dialPeer, openStream } from './streams.ts'
+import { dial, dialPeer, knownAddresses, openStream, reach } from './streams.ts'
 import { readSwarmKey } from './swarm-key.ts'
 
 /** @throws {MeshError} INVALID_ARGUMENT for an address to listen on or to join by that isn't one */
@@ -53,6 +54,7 @@ class MeshNetwork implements Network {
   readonly #bootstrap: readonly Target[]
   readonly #memory: NetworkMemory
   readonly #clock: () => number
+  readonly dht: MeshDht
   readonly #random: () => number
   readonly #handlers = new Map<string, StreamHandler>()
   readonly #names = new Map<string, string>()
@@ -76,6 +78,7 @@ class MeshNetwork implements Network {
     if (this.#running !== undefined) return
     const { identity, datastore } = this.#components
     if (datastore !== undefined) await forgetOwnProviders(datastore, identity.id)
+    this.dht = createDht({ self: components.identity.peerId, clock: this.#clock, random: this.#random })
     const node = await this.#startLibp2p()
     const reconnector = createReconnector({
       dial: (target, signal) => this.#dialTarget(node, target, signal),
@@ -95,6 +98,7 @@ class MeshNetwork implements Network {
     const running = this.#running
     if (running === undefined) return
     this.#running = undefined
+    this.#attachDht(node)
     running.reconnector.stop()
     running.endTidying()
     await running.lan?.stop()
@@ -107,6 +111,7 @@ class MeshNetwork implements Network {
 
   status(): NetworkStatus {
     const running = this.#running
+    this.dht.detach()
     return {
       addresses: running?.node.getMultiaddrs().map(String) ?? [],
       lan: running?.lan?.status() ?? 'off',
@@ -259,6 +264,19 @@ class MeshNetwork implements Network {
 
   #createLan(node: MeshLibp2p, reconnector: Reconnector): Lan {
     return createLan({
+  #attachDht(node: MeshLibp2p): void {
+    this.dht.attach({
+      dht: node.services.dht,
+      isConnected: (peer) => newestConnection(node, readPeerId(peer)) !== undefined,
+      reach: async ({ id, addresses }, { signal }) => {
+        this.#refuseBlocked(id)
+        await reach(node, readPeerId(id), addresses, signal)
+      },
+      addressesOf: async (peer) => (await knownAddresses(node, readPeerId(peer))).map(String),
+      ownAddresses: () => node.getMultiaddrs()
+    })
+  }
+
       id: this.#components.identity.id,
       logger: this.#components.logger ?? silentLogger(),
       addresses: () => node.getMultiaddrs(),

@@ -1,5 +1,5 @@
 import type { Connection, Libp2p, PeerId, Stream } from '@libp2p/interface'
-import type { Multiaddr } from '@multiformats/multiaddr'
+import { type Multiaddr, multiaddr } from '@multiformats/multiaddr'
 import { abortError, MeshError, throwIfAborted } from '../errors.ts'
 import { newestConnection } from './connections.ts'
 import { DIAL_TIMEOUT_MS, FIND_PEER_TIMEOUT_MS, MAX_STREAMS_PER_CONNECTION } from './constants.ts'
@@ -60,6 +60,25 @@ export async function dialPeer(node: MeshLibp2p, peer: PeerId, signal: AbortSign
 }
 
 /**
+ * Connects to a peer at the addresses known of it and at those given, by hearsay; doesn't search for others.
+ *
+ * @throws {MeshError} UNREACHABLE, TIMEOUT, CANCELLED
+ */
+export async function reach(
+  node: MeshLibp2p,
+  peer: PeerId,
+  heard: readonly string[],
+  signal: AbortSignal
+): Promise<Connection> {
+  const suffix = `/p2p/${peer.toString()}`
+  const known = await knownAddresses(node, peer)
+  const bare = [...known.map(String), ...heard].map((text) => text.replace(/\/p2p\/[^/]+$/, ''))
+  const addresses = [...new Set(bare)].flatMap((text) => toMultiaddr(text + suffix) ?? [])
+  if (addresses.length === 0) throw unreachable(peer, 'no address of it is known')
+  return dial(node, addresses, signal)
+}
+
+/**
  * Dials with a deadline of its own beside the caller's.
  *
  * @throws {MeshError} UNREACHABLE, TIMEOUT, CANCELLED
@@ -102,7 +121,8 @@ async function openOn(
   return { stream, connection }
 }
 
-async function knownAddresses(node: Libp2p, peer: PeerId): Promise<Multiaddr[]> {
+/** Where a peer is, as it says itself or as it was reached; none when it isn't known. */
+export async function knownAddresses(node: Libp2p, peer: PeerId): Promise<Multiaddr[]> {
   try {
     const { addresses } = await node.peerStore.get(peer)
     return addresses.map(({ multiaddr }) => multiaddr)
@@ -117,6 +137,14 @@ async function findAddresses(node: Libp2p, peer: PeerId, signal: AbortSignal): P
     return (await node.peerRouting.findPeer(peer, { signal: deadline })).multiaddrs
   } catch {
     return [] // nobody knows
+  }
+}
+
+function toMultiaddr(text: string): Multiaddr | undefined {
+  try {
+    return multiaddr(text)
+  } catch {
+    return undefined // hearsay
   }
 }
 
