@@ -55,7 +55,8 @@ const settings = z.strictObject({
     })
     .optional(),
   approverCommand: z.array(z.string()).min(1).optional(),
-  swarmKey: z.string().min(1).optional()
+  swarmKey: z.string().min(1).optional(),
+  mesh: z.string().min(1).max(32).optional()
 })
 
 /** The lasting settings of `config.json`, as in `NodeInit`; what a program is given at its start goes before them. */
@@ -134,7 +135,7 @@ function parse(text: string, path: string): unknown {
 function invalid(path: string, what: string, cause: unknown): MeshError {
   return new MeshError('INVALID_CONFIG', `${path}:${what}`, {
     cause,
-    hint: 'correct the file, or move it away to start with the defaults; it may have name, listen, bootstrap, lan, auth, edge, approverCommand and swarmKey'
+    hint: 'correct the file, or move it away to start with the defaults; it may have name, listen, bootstrap, lan, auth, edge, approverCommand, swarmKey and mesh'
   })
 }
 

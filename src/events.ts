@@ -4,6 +4,8 @@ import type { CapabilityRef, RecordRef } from './registry/messages.ts'
 export interface MeshEvents {
   /** The first connection to a peer is up. */
   'peer:join': { peer: string; address: string }
+  /** A node that this one dialled is not let in, for it is of another mesh. */
+  'peer:refused': { peer: string; address: string; reason: string }
   /** The last connection to a peer is gone. */
   'peer:leave': { peer: string }
   /** A local agent's record was signed for the first time. */

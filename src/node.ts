@@ -182,6 +182,11 @@ export interface NodeInit {
   readonly blobs?: { readonly quotaBytes?: number }
   /** File with a libp2p pre-shared key (`pryx-mesh swarm-key`): only nodes that have it connect. */
   readonly swarmKey?: string
+  /**
+   * The mesh to be of: nodes of another one are no peers. 1 to 32 of a-z, 0-9 and `-`; default the one that the home was first
+   * started in, else `main`.
+   */
+  readonly mesh?: string
   /** The owner's own drivers, beside the built-in ones. */
   readonly drivers?: readonly Driver[]
   /** libp2p transports and encrypters in place of TCP, WebSocket and Noise: for simulations in one process. */

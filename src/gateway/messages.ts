@@ -29,6 +29,7 @@ const EVENTS: Readonly<Record<MeshEventName, true>> = {
   'mailbox:collected': true,
   'mailbox:deposited': true,
   'peer:join': true,
+  'peer:refused': true,
   'peer:leave': true,
   'agent:added': true,
   'agent:updated': true,

@@ -117,6 +117,23 @@ export const RECONNECT_MAX_MS = MINUTE
 /** A connection that lasted this long starts the backoff anew. */
 export const RECONNECT_STABLE_MS = 10 * SECOND
 
+// --- meshes
+
+/** The mesh of a node that names none; its ids have no name in them. */
+export const MAIN_MESH = 'main'
+
+/** Ids of any mesh start with it: `/pryx-mesh/…`, `/pryx-mesh@<name>/…`. */
+export const MESH_PREFIX = '/pryx-mesh'
+
+/** A peer of another mesh that dialled in is let go after this: by then it has learned why. */
+export const OTHER_MESH_GRACE_MS = SECOND
+
+/** A kept peer that turned out to be of another mesh is looked at again this often, give or take a half: its owner may move it. */
+export const OTHER_MESH_RETRY_MS = 10 * MINUTE
+
+/** Peers of other meshes that are remembered as such; far more than are connected at once. */
+export const MAX_OTHER_PEERS = 1_024
+
 // --- LAN
 
 /** Ours, so that other libp2p programs on the LAN neither see us nor bother us. */
@@ -149,23 +166,6 @@ export const KAD_PREFIX_LENGTH = 16
 export const KAD_REQUEST_MIN_MS = 1.5 * SECOND
 export const KAD_REQUEST_MAX_MS = 10 * SECOND
 
-/**
- * The node's own neighbourhood and a random key are walked to this often, each node at its own time between half of it and one and a
- * half. A walk dials whom it asks, 20 peers and more: walking at the start brought each node of a mesh of 200 to 46 connections, and
- * the catalogue finds what there is without it. What a search walks past fills the table sooner where the DHT is needed.
- */
-export const KAD_REFRESH_MS = 20 * MINUTE
-
-/** Peers waiting to be checked for the table: each one named in an answer costs a ping. */
-export const KAD_MAX_TABLE_UPDATES = 64
-
-/** Provider records live 2.5 h at their holders and are renewed hourly; all nodes must agree, for the holder applies it. */
-export const PROVIDER_VALIDITY_MS = 2.5 * HOUR
-export const REPROVIDE_AFTER_MS = HOUR
-export const REPROVIDE_SWEEP_MS = 10 * MINUTE
-
-/** Keys published again at once. */
-export const PROVIDE_CONCURRENCY = 1
 /** The same where answers usually take less than FAST_ROUND_TRIP_MS: a LAN, where who hasn't answered by then won't. */
 export const KAD_REQUEST_FAST_MS = 0.5 * SECOND
 export const FAST_ROUND_TRIP_MS = 20
@@ -177,12 +177,12 @@ export const REQUEST_TIMEOUT_FACTOR = 8
 export const ROUND_TRIP_WINDOW = 64
 export const MIN_ROUND_TRIPS = 5
 
-
-/** A table that has doubled is given this long to grow on before keys are published again. */
-export const RETELL_DELAY_MS = 5 * SECOND
-
-/** Publishing one key again. */
-export const PROVIDE_TIMEOUT_MS = MINUTE
+/**
+ * The node's own neighbourhood and a random key are walked to this often, each node at its own time between half of it and one and a
+ * half. A walk dials whom it asks, 20 peers and more: walking at the start brought each node of a mesh of 200 to 46 connections, and
+ * the catalogue finds what there is without it. What a search walks past fills the table sooner where the DHT is needed.
+ */
+export const KAD_REFRESH_MS = 20 * MINUTE
 
 /** Peers of a bucket, of an answer, and those responsible for a key: Kademlia's k. */
 export const KAD_BUCKET_PEERS = 20
@@ -211,6 +211,23 @@ export const KAD_JOIN_TIMEOUT_MS = 5 * SECOND
 
 /** The longest that a timer can be set to: what the library does on its own and no option turns off. */
 export const NEVER_MS = 2 ** 31 - 1
+
+/** Peers waiting to be checked for the table: each one named in an answer costs a ping. */
+export const KAD_MAX_TABLE_UPDATES = 64
+
+/** Provider records live 2.5 h at their holders and are renewed hourly; all nodes must agree, for the holder applies it. */
+export const PROVIDER_VALIDITY_MS = 2.5 * HOUR
+export const REPROVIDE_AFTER_MS = HOUR
+export const REPROVIDE_SWEEP_MS = 10 * MINUTE
+
+/** Keys published again at once. */
+export const PROVIDE_CONCURRENCY = 1
+
+/** A table that has doubled is given this long to grow on before keys are published again. */
+export const RETELL_DELAY_MS = 5 * SECOND
+
+/** Publishing one key again. */
+export const PROVIDE_TIMEOUT_MS = MINUTE
 
 /** Keys one node provides. */
 export const MAX_PROVIDED_KEYS = 256

@@ -44,6 +44,8 @@ export interface NetworkStatus {
   readonly addresses: readonly string[]
   readonly lan: LanStatus
   readonly connections: number
+  /** The mesh that this node is of. */
+  readonly mesh: string
   /** Peers in the DHT's routing table. */
   readonly routingTable: number
 }
@@ -85,8 +87,6 @@ export interface ProviderIndex {
   find(key: CID, options: { signal: AbortSignal; onEnd?: (complete: boolean) => void }): AsyncIterable<string>
 }
 
-export interface NetworkComponents {
-  readonly identity: Identity
 /** Counts since the node was made, and what is so now. */
 export interface DhtStatus {
   /** Peers in the routing table. */
@@ -138,6 +138,8 @@ export interface Dht {
   status(): DhtStatus
 }
 
+export interface NetworkComponents {
+  readonly identity: Identity
   readonly emit: Emit
   /** Where known peers and ports are kept, with {@link networkMigrations}; without one they are forgotten at the end of the process. */
   readonly store?: Store
@@ -160,6 +162,11 @@ export interface NetworkInit {
   readonly bootstrap?: readonly string[]
   /** Find and be found on the local network by mDNS; default true. */
   readonly lan?: boolean
+  /**
+   * The mesh to be of: nodes of another one are no peers. 1 to 32 of a-z, 0-9 and `-`; default the one that the store was first
+   * used in, else `main`.
+   */
+  readonly mesh?: string
   /** Default TCP and WebSocket. */
   readonly transports?: Libp2pOptions['transports']
   /** Default Noise. */
@@ -206,5 +213,5 @@ export interface Network {
   setName(peer: string, name: string): void
   readonly gossip: Gossip
   readonly providers: ProviderIndex
-}
   readonly dht: Dht
+}

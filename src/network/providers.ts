@@ -35,10 +35,16 @@ interface KadNode extends KadDHT {
 }
 
 /** The DHT with our settings. It gives hints: who says that it provides a key. @param random 0 ≤ x < 1 */
-export function meshDht(random: () => number = Math.random): ReturnType<typeof kadDHT> {
+export function meshDht({
+  protocol = KAD_PROTOCOL,
+  random = Math.random
+}: {
+  readonly protocol?: string
+  readonly random?: () => number
+} = {}): ReturnType<typeof kadDHT> {
   const requestTimeout = { minTimeout: KAD_REQUEST_MIN_MS, maxTimeout: KAD_REQUEST_MAX_MS }
   return kadDHT({
-    protocol: KAD_PROTOCOL,
+    protocol,
     clientMode: false, // else a LAN never has a server
     peerInfoMapper: passthroughMapper, // stock drops private addresses, on a LAN all
     alpha: KAD_ALPHA,

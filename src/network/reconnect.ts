@@ -1,5 +1,6 @@
 import { setMaxListeners } from 'node:events'
-import { RECONNECT_MAX_MS, RECONNECT_MIN_MS, RECONNECT_STABLE_MS } from './constants.ts'
+import { MeshError } from '../errors.ts'
+import { OTHER_MESH_RETRY_MS, RECONNECT_MAX_MS, RECONNECT_MIN_MS, RECONNECT_STABLE_MS } from './constants.ts'
 
 /** What is kept connected: a peer, or an address whose peer shows when it answers. */
 export interface Target {
@@ -32,6 +33,8 @@ export interface Reconnector {
 interface Kept {
   readonly target: Target
   attempts: number
+  /** It answered, and isn't of this mesh. */
+  isForeign: boolean
   timer?: NodeJS.Timeout | undefined
   isDialling: boolean
   /** When it was last connected, on the monotonic clock. */
@@ -49,23 +52,13 @@ export function createReconnector({ dial, isConnected, random }: ReconnectCompon
   const attempt = async (entry: Kept): Promise<void> => {
     if (entry.isDialling || isUp(entry)) return
     clearTimeout(entry.timer)
-    entry.isDialling = true
-    try {
-      const peer = await dial(entry.target, stopped.signal)
-      if (peer === undefined) kept.delete(entry)
-      else entry.target.peer = peer
-      entry.upSince = performance.now()
-    } catch {
-      entry.attempts++ // why it failed doesn't matter: it is tried again
-    } finally {
-      entry.isDialling = false
-    }
+    if (await isItself(entry, dial(entry.target, stopped.signal))) kept.delete(entry)
     if (!isUp(entry)) schedule(entry)
   }
   const schedule = (entry: Kept): void => {
     if (stopped.signal.aborted || !kept.has(entry) || entry.isDialling) return
     clearTimeout(entry.timer)
-    entry.timer = setTimeout(() => void attempt(entry), backoffMs(entry.attempts, random))
+    entry.timer = setTimeout(() => void attempt(entry), pauseMs(entry, random))
   }
 
   return {
@@ -73,7 +66,7 @@ export function createReconnector({ dial, isConnected, random }: ReconnectCompon
       const known = target.peer === undefined ? undefined : find(target.peer)
       const isSame = [...kept].some((entry) => entry.target.addresses.join() === target.addresses.join())
       if (known !== undefined || (target.peer === undefined && isSame)) return
-      const entry: Kept = { target, attempts: 0, isDialling: false, upSince: 0 }
+      const entry: Kept = { target, attempts: 0, isForeign: false, isDialling: false, upSince: 0 }
       kept.add(entry)
       void attempt(entry)
     },
@@ -101,6 +94,27 @@ export function createReconnector({ dial, isConnected, random }: ReconnectCompon
       kept.clear()
     }
   }
+}
+
+/** Notes what came of a dial. @returns true when it was this node itself that answered */
+async function isItself(entry: Kept, dialled: Promise<string | undefined>): Promise<boolean> {
+  entry.isDialling = true
+  entry.isForeign = false
+  try {
+    entry.target.peer = (await dialled) ?? entry.target.peer
+    entry.upSince = performance.now()
+    return (await dialled) === undefined
+  } catch (err) {
+    entry.attempts++ // whatever the reason, it is tried again
+    entry.isForeign = err instanceof MeshError && err.code === 'UNSUPPORTED_VERSION'
+    return false
+  } finally {
+    entry.isDialling = false
+  }
+}
+
+function pauseMs({ attempts, isForeign }: Kept, random: () => number): number {
+  return isForeign ? OTHER_MESH_RETRY_MS * (0.5 + random()) : backoffMs(attempts, random)
 }
 
 /** Full jitter: uniform in 0 to min(60 s, 1 s × 2^attempts). */

@@ -238,6 +238,7 @@ function fakeNetwork(node: TestNode): Network {
     status: () => ({
       addresses: [],
       lan: 'off',
+      mesh: 'main',
       connections: node.connected.size,
       routingTable: mesh.routingTable ?? mesh.nodes.size - 1
     }),

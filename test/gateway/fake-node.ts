@@ -147,6 +147,7 @@ export function fakeNode(): FakeNode {
       startedAt: '2026-11-23T10:00:00.000Z',
       addresses: [`/ip4/127.0.0.1/tcp/4001/p2p/${SELF}`],
       lan: 'off',
+      mesh: 'main',
       connections: 1,
       routingTable: 1,
       peers: 1,

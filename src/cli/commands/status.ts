@@ -20,6 +20,7 @@ export const status: Verb = {
       ['version', node.version],
       ['started', node.startedAt],
       ['addresses', node.addresses],
+      ['mesh', node.mesh],
       ['LAN', node.lan],
       ['peers', `${node.peers} connected, ${node.routingTable} in the routing table`],
       ['agents', String(node.agents)],
