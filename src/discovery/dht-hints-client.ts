@@ -1,0 +1,60 @@
+import type { z } from 'zod'
+import { MeshError } from '../errors.ts'
+import type { Rpc } from '../rpc/index.ts'
+import { hintsProtocol } from './dht-hints-endpoint.ts'
+import {
+  type HintsGetAnswer,
+  type HintsPutAnswer,
+  type HintsRequest,
+  hintsGetAnswer,
+  hintsPutAnswer,
+  hintsWithdrawAnswer
+} from './hint-messages.ts'
+
+/** Asks holders. What they say has the right shape and nothing more: hints are for `verifyHint`, numbers for a median. */
+export interface HintsClient {
+  /**
+   * @param hints 1 to 16 of this node's own
+   * @throws {MeshError} as {@link Rpc.request}; UNSUPPORTED_VERSION or UNREACHABLE from who doesn't serve hints; INVALID_MESSAGE
+   */
+  put(peer: string, hints: readonly Uint8Array[], options: { signal: AbortSignal }): Promise<HintsPutAnswer>
+  /** @throws {MeshError} likewise */
+  get(
+    peer: string,
+    request: { key: string; offset?: number; best?: true },
+    options: { signal: AbortSignal }
+  ): Promise<HintsGetAnswer>
+  /**
+   * @param hints 1 to 64
+   * @returns how many there were
+   * @throws {MeshError} likewise
+   */
+  withdraw(
+    peer: string,
+    hints: readonly { readonly key: string; readonly seq: number }[],
+    options: { signal: AbortSignal }
+  ): Promise<number>
+}
+
+export function createHintsClient({ rpc }: { readonly rpc: Pick<Rpc, 'request'> }): HintsClient {
+  async function ask<T extends z.ZodType>(
+    { peer, body, answer }: { peer: string; body: HintsRequest; answer: T },
+    options: { signal: AbortSignal }
+  ): Promise<z.infer<T>> {
+    const parsed = answer.safeParse(await rpc.request(peer, hintsProtocol, body, options))
+    if (parsed.success) return parsed.data
+    throw new MeshError('INVALID_MESSAGE', `${peer} answers what is no answer to ${body.op}`)
+  }
+
+  return {
+    put(peer, hints, options) {
+      const texts = hints.map((bytes) => Buffer.from(bytes).toString('base64url'))
+      return ask({ peer, body: { op: 'put', hints: texts }, answer: hintsPutAnswer }, options)
+    },
+    get: (peer, request, options) => ask({ peer, body: { op: 'get', ...request }, answer: hintsGetAnswer }, options),
+    async withdraw(peer, hints, options) {
+      const answer = hintsWithdrawAnswer
+      return (await ask({ peer, body: { op: 'withdraw', hints: [...hints] }, answer }, options)).withdrawn
+    }
+  }
+}
