@@ -125,7 +125,7 @@ export const MAIN_MESH = 'main'
 /** Ids of any mesh start with it: `/pryx-mesh/…`, `/pryx-mesh@<name>/…`. */
 export const MESH_PREFIX = '/pryx-mesh'
 
-/** A peer of another mesh that dialled in is let go after this: by then it has learned why. */
+/** A peer of another mesh is let go after this: by then both sides have seen that it is one. */
 export const OTHER_MESH_GRACE_MS = SECOND
 
 /** A kept peer that turned out to be of another mesh is looked at again this often, give or take a half: its owner may move it. */
@@ -202,6 +202,21 @@ export const MAX_HEARD_ADDRESS_LENGTH = 256
 
 /** Peers whose addresses are kept by hearsay; the longest unused are forgotten first. Twelve walks of fakes, 4 MiB at most. */
 export const MAX_HEARD_PEERS = 2_000
+
+/** A peer of the table that isn't connected is pinged this often, give or take a half: 8 a minute find half of a mesh gone within 5 minutes. */
+export const JANITOR_TICK_MS = 7.5 * SECOND
+
+/** Failures in a row after which a peer leaves the table; one may be the way's. */
+export const JANITOR_FAILURES = 2
+
+/** Those that failed once and are asked again in a round, so that many gone at once cost no storm of dials. */
+export const JANITOR_MAX_RETRIES = 4
+
+/** Pings at once after failed requests; who comes later waits for the next round. */
+export const JANITOR_PARALLEL_PINGS = 4
+
+/** Dial and ping together. */
+export const JANITOR_PING_TIMEOUT_MS = 5 * SECOND
 
 /** Addresses of one peer that are decoded, told to others and dialled. */
 export const MAX_DIALLED_ADDRESSES = MAX_ADDRESSES_PER_DIAL

@@ -41,6 +41,8 @@ export function createMembers(components: MembersComponents): Members {
 
 interface Member {
   name?: string
+  /** Of this mesh for certain: not only because it has said nothing else. */
+  isProven: boolean
   addresses: readonly string[]
 }
 
@@ -89,6 +91,8 @@ class IdentifiedMembers implements Members {
     const peer = connection.remotePeer.toString()
     this.#others.delete(peer)
     if (connection.status === 'open') this.#admit(connection)
+    const member = this.#members.get(peer)
+    if (member !== undefined) member.isProven = true
   }
 
   async admitted(connection: Connection, signal: AbortSignal): Promise<void> {
@@ -120,8 +124,9 @@ class IdentifiedMembers implements Members {
     try {
       // Its result comes as an event too, by which the peer is let in or let go
       await this.#components.node.services.identify.identify(connection)
-    } catch {
-      // It doesn't speak identify, as the smallest of peers, or it is gone
+    } catch (err) {
+      // It doesn't speak identify, as the smallest of peers; or it has gone, or is about to go
+      if (!isSilence(err)) await closed(connection, OTHER_MESH_GRACE_MS)
       const peer = connection.remotePeer.toString()
       if (connection.status === 'open' && !this.#others.has(peer)) this.#admit(connection)
     }
@@ -130,9 +135,10 @@ class IdentifiedMembers implements Members {
   #onIdentify({ connection, listenAddrs, peerId, protocols }: IdentifyResult): void {
     const { mesh, onAddresses } = this.#components
     const [peer, other] = [peerId.toString(), meshOf(protocols, mesh)]
-    if (other !== undefined && other !== mesh.name && !this.has(peer)) return this.#refuse(connection, other)
-    this.#others.delete(peer)
-    if (connection.status === 'open') this.#admit(connection)
+    const isOther = other !== undefined && other !== mesh.name
+    if (isOther && this.#members.get(peer)?.isProven !== true) return this.#refuse(connection, other)
+    if (other === mesh.name) this.prove(connection)
+    else if (connection.status === 'open') this.#admit(connection)
     const listening = listenAddrs.map((address) => withoutPeer(address.toString()))
     const member = this.#members.get(peer)
     if (member !== undefined) member.addresses = listening
@@ -143,15 +149,17 @@ class IdentifiedMembers implements Members {
   #admit(connection: Connection): void {
     const peer = connection.remotePeer.toString()
     if (this.#isStopped || this.#members.has(peer)) return
-    this.#members.set(peer, { addresses: [] })
+    this.#members.set(peer, { isProven: false, addresses: [] })
     this.#components.emit('peer:join', { peer, address: connection.remoteAddr.toString() })
   }
 
-  /** Whoever dialled lets go at once; the other side gives it the time to see why. */
+  /** Both sides are given the time to see why. */
   #refuse(connection: Connection, mesh: string): void {
     const { node, emit, mesh: own } = this.#components
     const peer = connection.remotePeer
     this.#others.set(peer.toString(), mesh)
+    // It was let in before it served anything
+    this.#onDisconnect(peer.toString())
     const close = (): void => void connection.close().catch((err: Error) => connection.abort(err))
     // What is known of it is of no use here; only the cache it is deleted from can fail
     void node.peerStore.delete(peer).catch(() => {})
@@ -161,8 +169,6 @@ class IdentifiedMembers implements Members {
         address: connection.remoteAddr.toString(),
         reason: reason(mesh, own.name)
       })
-      close()
-      return
     }
     const timer = setTimeout(() => {
       this.#leaving.delete(timer)
@@ -176,6 +182,21 @@ class IdentifiedMembers implements Members {
     this.#components.emit('peer:leave', { peer })
     this.#components.onLost(peer)
   }
+}
+
+/** It said that it doesn't speak identify, or nothing at all. */
+function isSilence(err: unknown): boolean {
+  return err instanceof Error && /^(?:UnsupportedProtocol|Timeout|Abort)Error$/.test(err.name)
+}
+
+/** Waits until the connection is closed, or for that long. */
+async function closed(connection: Connection, ms: number): Promise<void> {
+  if (connection.status !== 'open') return
+  const { promise, resolve } = Promise.withResolvers<void>()
+  const timer = setTimeout(resolve, ms)
+  connection.addEventListener('close', () => resolve(), { once: true })
+  await promise
+  clearTimeout(timer)
 }
 
 function describe(connection: Connection, name: string | undefined): PeerInfo {

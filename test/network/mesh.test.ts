@@ -1,5 +1,10 @@
 import { writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
+import { identify, identifyPush } from '@libp2p/identify'
+import type { Libp2p } from '@libp2p/interface'
+import { memory } from '@libp2p/memory'
+import { multiaddr } from '@multiformats/multiaddr'
+import { createLibp2p } from 'libp2p'
 import { CID } from 'multiformats/cid'
 import { sha256 } from 'multiformats/hashes/sha2'
 import { describe, expect, it, onTestFinished } from 'vitest'
@@ -8,7 +13,9 @@ import { createNode } from '../../src/index.ts'
 import { OTHER_MESH_RETRY_MS } from '../../src/network/constants.ts'
 import { networkMigrations } from '../../src/network/index.ts'
 import { meshIds, meshOf } from '../../src/network/mesh.ts'
+import { tunedNoise } from '../../src/network/noise.ts'
 import { createReconnector } from '../../src/network/reconnect.ts'
+import { tunedYamux } from '../../src/network/yamux.ts'
 import { openStore } from '../../src/store/index.ts'
 import { addressOf, failureOf, startNode as startWhole } from '../nodes.ts'
 import { tempFolder } from '../temp.ts'
@@ -50,26 +57,27 @@ describe('the ids of a mesh', () => {
 })
 
 describe.each([LOOPBACK_TCP, LOOPBACK_WS])('nodes of two meshes that listen on %s', (listen) => {
-  it('are told why they do not meet, whoever dials, and have nothing of each other', async () => {
-    const [lab, main] = [await startNode({ listen: [listen], mesh: 'lab' }), await startNode({ listen: [listen] })]
-    for (const [near, far, names] of [
-      [lab, main, ['main', 'lab']],
-      [main, lab, ['lab', 'main']]
-    ] as const) {
+  it.each([
+    { near: 'lab', far: 'main' },
+    { near: 'main', far: 'lab' },
+    { near: 'lab', far: 'lab2' }
+  ])('do not meet when $near dials $far, and are told why', async (meshes) => {
+    const [near, far] = [
+      await startNode({ listen: [listen], mesh: meshes.near }),
+      await startNode({ listen: [listen], mesh: meshes.far })
+    ]
+    for (const { network } of [near, far]) await network.handle(ECHO, () => {})
+    const reason = `it is of the mesh ${meshes.far}, and speaks no protocol of the mesh ${meshes.near}`
+    for (const attempt of ['first', 'second']) {
       const failure = await failureOf(near.network.connect(far.address()))
-      expect(failure).toMatchObject({
-        code: 'UNSUPPORTED_VERSION',
-        message: expect.stringContaining(
-          `it is of the mesh ${names[0]}, and speaks no protocol of the mesh ${names[1]}`
-        ),
-        hint: expect.stringContaining('--mesh')
-      })
-      expect(near.events.at(-1)).toMatchObject({ event: 'peer:refused', detail: { peer: far.id } })
+      const expected = { code: 'UNSUPPORTED_VERSION', message: expect.stringContaining(reason) }
+      expect(failure, attempt).toMatchObject({ ...expected, hint: expect.stringContaining('--mesh') })
     }
-    for (const { network, events } of [lab, main]) {
-      expect(events.map(({ event }) => event)).toEqual(['peer:refused'])
-      expect(network.peers()).toEqual([])
-      await expect.poll(() => network.status()).toMatchObject({ connections: 0, routingTable: 0 })
+    expect(near.events).toMatchObject([{ event: 'peer:refused', detail: { peer: far.id, reason } }])
+    expect(far.events).toEqual([])
+    for (const { network } of [near, far]) {
+      expect([network.peers(), network.isConnected(near.id), network.isConnected(far.id)]).toEqual([[], false, false])
+      await expect.poll(() => network.status(), { timeout: 5_000 }).toMatchObject({ connections: 0, routingTable: 0 })
     }
   })
 })
@@ -169,6 +177,19 @@ describe('a peer of another mesh', () => {
   })
 })
 
+describe('a peer that serves nothing yet', () => {
+  it('is let in, and let go once it serves something of another mesh', async () => {
+    const [near, far] = [await startBare(), await startNode({ mesh: 'lab' })]
+    const left = far.emitted('peer:leave')
+    await near.dial(multiaddr(far.address()))
+    await far.emitted('peer:join')
+    await near.handle('/pryx-mesh/echo/1.0.0', () => {})
+    await left
+    expect(far.network.peers()).toEqual([])
+    await expect.poll(() => near.getConnections(), { timeout: 3_000 }).toEqual([])
+  })
+})
+
 describe('a home', () => {
   it('keeps to the mesh that it was first started in', async () => {
     const home = await tempFolder()
@@ -206,3 +227,15 @@ describe('a home', () => {
     expect((await failureOf(startWhole({ home }))).code).toBe('INVALID_CONFIG')
   })
 })
+
+/** A peer of no mesh. */
+async function startBare(): Promise<Libp2p> {
+  const node = await createLibp2p({
+    transports: [memory()],
+    connectionEncrypters: [tunedNoise()],
+    streamMuxers: [tunedYamux()],
+    services: { identify: identify(), identifyPush: identifyPush() }
+  })
+  onTestFinished(async () => node.stop())
+  return node
+}
