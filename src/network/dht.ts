@@ -1,3 +1,4 @@
+import { randomBytes } from 'node:crypto'
 import { setMaxListeners } from 'node:events'
 import type { PeerId } from '@libp2p/interface'
 import type { KadDHT } from '@libp2p/kad-dht'
@@ -5,13 +6,22 @@ import type { Multiaddr } from '@multiformats/multiaddr'
 import { LRUCache } from 'lru-cache'
 import type { CID } from 'multiformats/cid'
 import { MeshError } from '../errors.ts'
-import { MAX_HEARD_PEERS, WALK_START_PEERS } from './constants.ts'
+import {
+  KAD_BUCKET_PEERS,
+  KAD_REFRESH_MS,
+  MAX_HEARD_PEERS,
+  REFRESH_ALPHA,
+  REFRESH_MAX_MESSAGES,
+  REFRESH_TIMEOUT_MS,
+  WALK_START_PEERS
+} from './constants.ts'
 import type { Dht, DhtStatus } from './index.ts'
+import { Janitor } from './janitor.ts'
 import { askKad, closestEntries, type KadNode, kadNode, onEntry, tellProvider } from './kad.ts'
-import type { Position } from './position.ts'
+import { hash, type Position, positionOfPeer } from './position.ts'
 import { RoundTrips } from './round-trips.ts'
 import { MeshSize } from './size.ts'
-import { type Contact, startWalk, type Walk, type WalkInit, type WalkStep } from './walk.ts'
+import { type Contact, startWalk, type Walk, type WalkInit, type WalkStep, type WalkSummary } from './walk.ts'
 
 export interface DhtInit {
   readonly self: PeerId
@@ -22,17 +32,23 @@ export interface DhtInit {
 /** What a started node lends the DHT. */
 export interface DhtNode {
   readonly dht: KadDHT
-  isConnected(peer: string): boolean
+  readonly isConnected: (peer: string) => boolean
+  /** True without a single connection. */
+  readonly isAlone: () => boolean
   /** Dials at the addresses known and heard of. @throws {MeshError} UNREACHABLE, FORBIDDEN, TIMEOUT, CANCELLED */
-  reach(peer: Contact, options: { signal: AbortSignal }): Promise<void>
+  readonly reach: (peer: Contact, options: { signal: AbortSignal }) => Promise<void>
+  /** To a connected peer and back. */
+  readonly ping: (peer: string, options: { signal: AbortSignal }) => Promise<number>
   /** Where a peer is, as it says itself. */
-  addressesOf(peer: string): Promise<readonly string[]>
+  readonly addressesOf: (peer: string) => Promise<readonly string[]>
   /** Where this node is. */
-  ownAddresses(): readonly Multiaddr[]
+  readonly ownAddresses: () => readonly Multiaddr[]
 }
 
 /** A DHT that may be asked before the node starts, and outlives its restarts. */
 export interface MeshDht extends Dht {
+  /** Walks to this node's own position, or to a random one. @throws {MeshError} UNREACHABLE before the start */
+  refresh(where: 'self' | 'random'): Promise<WalkSummary>
   attach(node: DhtNode): void
   detach(): void
   /** Addresses of a peer by hearsay. */
@@ -45,6 +61,7 @@ export function createDht(init: DhtInit): MeshDht {
 
 interface Running extends DhtNode {
   readonly kad: KadNode
+  readonly janitor: Janitor
   readonly stopping: AbortController
   /** Where the peers of the table are. */
   readonly addresses: Map<string, readonly string[]>
@@ -58,7 +75,10 @@ class KadMeshDht implements MeshDht {
   readonly #heard = new LRUCache<string, readonly string[]>({ max: MAX_HEARD_PEERS })
   readonly #listeners = new Set<(tableSize: number) => void>()
   readonly #counts = { walks: 0, messages: 0, answered: 0, timeout: 0, unreachable: 0, refused: 0, invalid: 0 }
+  /** By the janitors of earlier starts. */
+  readonly #cleaned = { pings: 0, deadRemoved: 0 }
   #crowded = 0
+  #refreshing: NodeJS.Timeout | undefined
   #running: Running | undefined
 
   constructor(init: DhtInit) {
@@ -78,15 +98,52 @@ class KadMeshDht implements MeshDht {
       onEntry(kad, 'peer:add', (peer) => this.#added(running, peer)),
       onEntry(kad, 'peer:remove', (peer) => addresses.delete(peer))
     ]
-    const running: Running = { ...node, kad, stopping, addresses, off }
+    const { random, self } = this.#init
+    const janitor = new Janitor({
+      kad,
+      self: positionOfPeer(self.toString()),
+      isConnected: node.isConnected,
+      isAlone: node.isAlone,
+      random,
+      ping: async (peer, options) => {
+        if (!node.isConnected(peer)) await node.reach({ id: peer, addresses: [] }, options)
+        this.#roundTrips.add(await node.ping(peer, options))
+      }
+    })
+    const running: Running = { ...node, kad, janitor, stopping, addresses, off }
     this.#running = running
+    janitor.start()
+    this.#scheduleRefresh(running)
   }
 
   detach(): void {
     const running = this.#running
+    if (running === undefined) return
     this.#running = undefined
-    running?.stopping.abort(new MeshError('CANCELLED', 'the node stops'))
-    for (const off of running?.off ?? []) off()
+    clearTimeout(this.#refreshing)
+    running.janitor.stop()
+    running.stopping.abort(new MeshError('CANCELLED', 'the node stops'))
+    for (const off of running.off) off()
+    this.#cleaned.pings += running.janitor.pings
+    this.#cleaned.deadRemoved += running.janitor.removed
+  }
+
+  // The table learns of who is there, and the size of the mesh is judged anew.
+  async refresh(where: 'self' | 'random'): Promise<WalkSummary> {
+    const { kad } = this.#started()
+    const key = where === 'self' ? this.#init.self.toMultihash().bytes : randomBytes(32)
+    return this.walk({
+      position: hash(key),
+      ask: async (peer, { signal }) => {
+        const { closer } = await askKad(kad, peer, { type: 'FIND_NODE', key }, signal)
+        return { closer, value: undefined }
+      },
+      paths: 1,
+      alpha: REFRESH_ALPHA,
+      width: KAD_BUCKET_PEERS,
+      maxMessages: REFRESH_MAX_MESSAGES,
+      signal: AbortSignal.timeout(REFRESH_TIMEOUT_MS)
+    }).summary
   }
 
   walk<T>(init: WalkInit<T>): Walk<T> {
@@ -155,13 +212,14 @@ class KadMeshDht implements MeshDht {
 
   status(): DhtStatus {
     const { timeoutMs, medianMs } = this.#roundTrips
+    const janitor = this.#running?.janitor
     return {
       tableSize: this.#running?.kad.routingTable.size ?? 0,
       ...(this.size === undefined ? {} : { size: this.size }),
       ...this.#counts,
       crowded: this.#crowded,
-      pings: 0,
-      deadRemoved: 0,
+      pings: this.#cleaned.pings + (janitor?.pings ?? 0),
+      deadRemoved: this.#cleaned.deadRemoved + (janitor?.removed ?? 0),
       timeoutMs,
       ...(medianMs === undefined ? {} : { medianMs })
     }
@@ -183,8 +241,23 @@ class KadMeshDht implements MeshDht {
     return answer
   }
 
-  #note({ outcome }: WalkStep): void {
+  #note({ outcome, peer }: WalkStep): void {
     this.#counts[outcome]++
+    const janitor = this.#running?.janitor
+    if (outcome === 'timeout' || outcome === 'unreachable') void janitor?.suspect(peer)
+    else janitor?.seen(peer)
+  }
+
+  #scheduleRefresh(running: Running, where: 'self' | 'random' = 'self'): void {
+    if (this.#running !== running) return
+    this.#refreshing = setTimeout(
+      () => {
+        const next = where === 'self' ? 'random' : 'self'
+        void this.refresh(where).finally(() => this.#scheduleRefresh(running, next))
+      },
+      KAD_REFRESH_MS * (0.5 + this.#init.random())
+    )
+    this.#refreshing.unref()
   }
 
   #added(running: Running, peer: string): void {

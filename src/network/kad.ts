@@ -66,23 +66,25 @@ const ANSWER_LIMITS = {
 /** True when the DHT has the internals relied on here. */
 export function isKadNode(dht: KadDHT): dht is KadNode {
   const { routingTable, network, providers, routingTableRefresh, onPeerConnect } = dht as Partial<KadNode>
-  const functions = [
-    routingTable?.addEventListener,
-    routingTable?.kb?.toIterable,
-    routingTable?.closestPeers,
-    routingTable?.remove,
-    routingTable?.queueRoutingTableUpdate,
-    network?.sendRequest,
-    network?.sendMessage,
-    providers?.addProvider,
-    providers?.getProviders,
-    onPeerConnect
-  ]
   return (
-    functions.every((value) => typeof value === 'function') &&
+    has(routingTable, [
+      'addEventListener',
+      'removeEventListener',
+      'closestPeers',
+      'remove',
+      'queueRoutingTableUpdate'
+    ]) &&
+    has(routingTable?.kb, ['toIterable']) &&
+    has(network, ['sendRequest', 'sendMessage']) &&
+    has(providers, ['addProvider', 'getProviders']) &&
     typeof routingTable?.size === 'number' &&
-    typeof routingTableRefresh?.refreshInterval === 'number'
+    typeof routingTableRefresh?.refreshInterval === 'number' &&
+    typeof onPeerConnect === 'function'
   )
+}
+
+function has<T extends object>(part: T | undefined, methods: readonly (keyof T)[]): boolean {
+  return part !== undefined && methods.every((name) => typeof part[name] === 'function')
 }
 
 /** @throws {MeshError} INTERNAL when the library is another than the one that this file knows */

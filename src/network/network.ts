@@ -272,6 +272,8 @@ class MeshNetwork implements Network {
         this.#refuseBlocked(id)
         await reach(node, readPeerId(id), addresses, signal)
       },
+      isAlone: () => node.getConnections().length === 0,
+      ping: (peer, options) => node.services.ping.ping(readPeerId(peer), options),
       addressesOf: async (peer) => (await knownAddresses(node, readPeerId(peer))).map(String),
       ownAddresses: () => node.getMultiaddrs()
     })
@@ -370,11 +372,11 @@ class ListenFailed extends Error {
   }
 }
 
-/** Whom it knows, and who it is paired with, belongs to a mesh. */
+/** Whom it knows, and who it is paired with, belongs to a mesh: protocols/decisions/015-a-home-has-one-mesh.md */
 function refuseOtherMesh(remembered: string | undefined, wanted: string): void {
   if (remembered === undefined || remembered === wanted) return
   throw new MeshError('INVALID_CONFIG', `this home is of the mesh ${remembered}, not of ${wanted}`, {
-    hint: `Leave --mesh out, or use another home for the mesh ${wanted}; see protocols/decisions/015-a-home-has-one-mesh.md.`
+    hint: `Leave --mesh out, or use another home for the mesh ${wanted}.`
   })
 }
 

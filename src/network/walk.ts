@@ -1,4 +1,4 @@
-import { MeshError } from '../errors.ts'
+import { type ErrorCode, MeshError } from '../errors.ts'
 import { KAD_BUCKET_PEERS, MAX_HEARD_ADDRESS_LENGTH, MAX_HEARD_ADDRESSES } from './constants.ts'
 import { distance, nearer, type Position, positionOfPeer } from './position.ts'
 import { estimateSize, isCrowded } from './size.ts'
@@ -300,22 +300,18 @@ function readPosition(id: string): Position {
   }
 }
 
+const OUTCOMES: Readonly<Partial<Record<ErrorCode, WalkStep['outcome']>>> = {
+  TIMEOUT: 'timeout',
+  UNREACHABLE: 'unreachable',
+  CONNECTION_LOST: 'unreachable',
+  UNSUPPORTED_VERSION: 'refused',
+  FORBIDDEN: 'refused',
+  UNAUTHENTICATED: 'refused',
+  BUSY: 'refused',
+  LIMIT_EXCEEDED: 'refused'
+}
+
 function judge(err: unknown): Pick<WalkStep, 'outcome' | 'reason'> {
-  const { code, message } = MeshError.from(err)
-  const reason = err instanceof Error ? err.message : message
-  switch (code) {
-    case 'TIMEOUT':
-      return { outcome: 'timeout', reason }
-    case 'UNREACHABLE':
-    case 'CONNECTION_LOST':
-      return { outcome: 'unreachable', reason }
-    case 'UNSUPPORTED_VERSION':
-    case 'FORBIDDEN':
-    case 'BUSY':
-    case 'LIMIT_EXCEEDED':
-    case 'UNAUTHENTICATED':
-      return { outcome: 'refused', reason }
-    default:
-      return { outcome: 'invalid', reason }
-  }
+  const outcome = err instanceof MeshError ? OUTCOMES[err.code] : undefined
+  return { outcome: outcome ?? 'invalid', reason: err instanceof Error ? err.message : 'it failed' }
 }
