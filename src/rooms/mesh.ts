@@ -47,6 +47,7 @@ export async function openMesh(
     { identity, emit, store, datastore, isBlocked },
     { ...init, ...(measured && { measure: measured.measure }) }
   )
+  events.on('peer:refused', ({ peer, address, reason }) => log(`${peer} at ${address} is no peer: ${reason}`))
   const breaches = countBreaches(log)
   const rpc = createRpc({
     network,

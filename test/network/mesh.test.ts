@@ -130,8 +130,8 @@ describe('meshes beside each other', () => {
     ]
     for (const node of [lab, main]) await node.agents.add({ name: 'clock', allow: 'any', capabilities })
     await labToo.connect(addressOf(lab))
-    expect((await failureOf(labToo.connect(addressOf(main)))).code).toBe('UNSUPPORTED_VERSION')
-    expect((await failureOf(main.connect(addressOf(lab)))).code).toBe('UNSUPPORTED_VERSION')
+    expect(await failureOf(labToo.connect(addressOf(main)))).toMatchObject({ code: 'UNSUPPORTED_VERSION' })
+    expect(await failureOf(main.connect(addressOf(lab)))).toMatchObject({ code: 'UNSUPPORTED_VERSION' })
     const found = await Array.fromAsync(labToo.find({ name: 'clock.*', timeoutMs: 3_000 }))
     expect(found.map(({ peer }) => peer)).toEqual([lab.id])
     expect(await Array.fromAsync(main.find({ name: 'clock.*', timeoutMs: 1_000 }))).toMatchObject([{ peer: main.id }])
@@ -146,7 +146,7 @@ describe('a peer of another mesh', () => {
     onTestFinished(() => store.close())
     const far = await startNode({ mesh: 'lab' })
     const { network } = await startNode({}, { store })
-    expect((await failureOf(network.connect(far.address()))).code).toBe('UNSUPPORTED_VERSION')
+    expect(await failureOf(network.connect(far.address()))).toMatchObject({ code: 'UNSUPPORTED_VERSION' })
     await network.stop()
     expect(store.all('SELECT * FROM network_peer')).toEqual([])
   })
@@ -213,7 +213,7 @@ describe('a home', () => {
     await before.close()
     const store = await openStore({ path, migrations: [networkMigrations] })
     onTestFinished(() => store.close())
-    expect((await failureOf(makeNode({ mesh: 'lab' }, { store }))).code).toBe('INVALID_CONFIG')
+    expect(await failureOf(makeNode({ mesh: 'lab' }, { store }))).toMatchObject({ code: 'INVALID_CONFIG' })
     expect((await makeNode({}, { store })).network.status().mesh).toBe('main')
   })
 
@@ -224,7 +224,7 @@ describe('a home', () => {
     expect(node.status().mesh).toBe('lab')
     await writeFile(join(home, 'config.json'), JSON.stringify({ mesh: '' }))
     await node.stop()
-    expect((await failureOf(startWhole({ home }))).code).toBe('INVALID_CONFIG')
+    expect(await failureOf(startWhole({ home }))).toMatchObject({ code: 'INVALID_CONFIG' })
   })
 })
 
