@@ -26,7 +26,7 @@ it('start --mesh keeps nodes of other names out, and both commands say why', asy
     run(['status', '--home', labHome]),
     run(['peers', '--json', '--home', mainHome])
   ])
-  expect(status.stdout).toMatch(/^mesh +lab$/m)
+  expect(status.stdout).toMatch(/^ +mesh +lab$/m)
   expect(JSON.parse(peers.stdout)).toEqual([])
 
   for (const { node } of [lab, main]) node.kill('SIGTERM')
