@@ -1,7 +1,7 @@
 import { createHash } from 'node:crypto'
 import { rcompare } from 'semver'
 import { MeshError } from '../errors.ts'
-import type { Holder, HoldVerdict } from '../network/holder.ts'
+import type { HeldEntry, Holder, HoldVerdict } from '../network/holder.ts'
 import type { Endpoint, Protocol } from '../rpc/index.ts'
 import { MAX_CONTROL_BYTES } from '../wire/index.ts'
 import { type DhtHint, type HintRefusal, isHintSigned, readHint } from './dht-hint.ts'
@@ -111,13 +111,11 @@ function refused({ refusals, onBroken }: HintsComponents, peer: string, result: 
   return result
 }
 
-function answerGet(
-  { holder, closest }: HintsComponents,
-  peer: string,
-  { key, offset, best }: Extract<HintsRequest, { op: 'get' }>
-): HintsGetAnswer {
-  const chosen =
-    offset === undefined ? (best === true ? holder.best(key) : holder.sample(key)) : holder.page(key, offset)
+type GetRequest = Extract<HintsRequest, { op: 'get' }>
+
+function answerGet({ holder, closest }: HintsComponents, peer: string, request: GetRequest): HintsGetAnswer {
+  const { key } = request
+  const chosen = entriesFor(holder, request)
   const near = closest(positionOfKey(key), MAX_CLOSER_PEERS + 1).filter(({ id }) => id !== peer)
   return {
     hints: chosen.flatMap(({ hint }) => (hint === undefined ? [] : [Buffer.from(hint.bytes).toString('base64url')])),
@@ -129,6 +127,11 @@ function answerGet(
       addresses: addresses.filter(({ length }) => length <= MAX_CLOSER_ADDRESS_LENGTH).slice(0, MAX_CLOSER_ADDRESSES)
     }))
   }
+}
+
+function entriesFor(holder: Holder, { key, offset, best }: GetRequest): readonly HeldEntry[] {
+  if (offset !== undefined) return holder.page(key, offset)
+  return best === true ? holder.best(key) : holder.sample(key)
 }
 
 function withdraw(
