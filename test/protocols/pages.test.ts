@@ -6,6 +6,8 @@ import * as blobs from '../../src/blobs/constants.ts'
 import * as calls from '../../src/calls/constants.ts'
 import { CALL } from '../../src/calls/constants.ts'
 import * as discovery from '../../src/discovery/constants.ts'
+import { hintsProtocol } from '../../src/discovery/dht-hints-endpoint.ts'
+import * as hints from '../../src/discovery/hint-constants.ts'
 import { recordsProtocol } from '../../src/discovery/records.ts'
 import * as edges from '../../src/edges/constants.ts'
 import * as edge from '../../src/gateway/edge-constants.ts'
@@ -14,6 +16,7 @@ import * as health from '../../src/health/constants.ts'
 import * as messaging from '../../src/messaging/constants.ts'
 import * as mailbox from '../../src/messaging/mailbox-constants.ts'
 import * as network from '../../src/network/constants.ts'
+import * as holder from '../../src/network/holder-constants.ts'
 import * as oauth from '../../src/oauth/constants.ts'
 import * as pairing from '../../src/pairing/constants.ts'
 import * as permissions from '../../src/permissions/constants.ts'
@@ -98,6 +101,49 @@ const STATEMENTS: ReadonlyArray<{ page: string; says: string }> = [
     page: 'http/README.md',
     says: `${count(edge.EDGE_LIMITS.maxConnections)}; ${edge.EDGE_LIMITS.maxConnectionsPerAddress} of one address, but for this machine; kept ${edge.EDGE_LIMITS.keepAliveMs / 1_000} s`
   },
+  {
+    page: 'hints/1.0.0/README.md',
+    says: `\`${hintsProtocol.id}\``
+  },
+  {
+    page: 'hints/1.0.0/README.md',
+    says: `frames ≤ ${hintsProtocol.maxFrameBytes / KIB} KiB, default deadline ${hintsProtocol.timeoutMs / 1_000} s,\nat most ${hintsProtocol.maxInFlight} requests running`
+  },
+  { page: 'hints/1.0.0/README.md', says: `At most ${hints.MAX_DHT_HINT_BYTES} bytes; numbers` },
+  { page: 'hints/1.0.0/README.md', says: `number of versions, at most ${hints.MAX_HINT_VERSIONS}` },
+  {
+    page: 'hints/1.0.0/README.md',
+    says: `the ${hints.HINT_DOMAIN.length} bytes \`${hints.HINT_DOMAIN.trim()}\` and line feed`
+  },
+  {
+    page: 'hints/1.0.0/README.md',
+    says: `at most ${hints.MAX_HINT_LIFETIME_MS / 3_600_000} hours and ${registry.MAX_CLOCK_SKEW_MS / MINUTE} minutes later`
+  },
+  { page: 'hints/1.0.0/README.md', says: `1 to ${hints.MAX_PUT_HINTS} | \`{"results"` },
+  { page: 'hints/1.0.0/README.md', says: `1 to ${hints.MAX_WITHDRAWN_KEYS} | \`{"withdrawn"` },
+  {
+    page: 'hints/1.0.0/README.md',
+    says: `more than ${holder.MAX_KEYS_PER_WINDOW} keys of this publisher within a minute, or more than ${holder.MAX_PUTS_PER_WINDOW} puts`
+  },
+  {
+    page: 'hints/1.0.0/README.md',
+    says: `the publisher has ${holder.MAX_KEYS_PER_PUBLISHER} keys here, its subnet ${holder.MAX_ENTRIES_PER_SUBNET} entries under the key, or the holder ${count(holder.MAX_ENTRIES)} in all`
+  },
+  { page: 'hints/1.0.0/README.md', says: `at most ${holder.MAX_ENTRIES_PER_ANSWER} entries together` },
+  {
+    page: 'hints/1.0.0/README.md',
+    says: `(0 to ${holder.MAX_SAMPLED_PER_KEY + holder.MAX_BEST_PER_KEY}) those from the n-th on`
+  },
+  {
+    page: 'hints/1.0.0/README.md',
+    says: `at most ${hints.MAX_CLOSER_PEERS} nodes that the holder knows nearest to the key, nearest first, with at most ${hints.MAX_CLOSER_ADDRESSES} addresses of at most ${hints.MAX_CLOSER_ADDRESS_LENGTH} characters`
+  },
+  {
+    page: 'hints/1.0.0/README.md',
+    says: `a provider record after ${network.PROVIDER_VALIDITY_MS / 3_600_000} hours`
+  },
+  { page: 'hints/1.0.0/README.md', says: `**${holder.MAX_SAMPLED_PER_KEY} of a key**` },
+  { page: 'hints/1.0.0/README.md', says: `**And ${holder.MAX_BEST_PER_KEY} with the highest versions**` },
   { page: 'mailbox/1.0.0/README.md', says: mailbox.MAILBOX.id },
   {
     page: 'mailbox/1.0.0/README.md',
