@@ -259,11 +259,15 @@ export const PROVIDE_TIMEOUT_MS = MINUTE
 /** Keys one node provides. */
 export const MAX_PROVIDED_KEYS = 256
 
-/** Providers that a holder names in an answer, chosen at random; 40,000 of them cost 33 s of CPU. Also where the stock walk stops. */
+/** Providers that a holder names in an answer, chosen at random; 40,000 of them cost 33 s of CPU. More are not decoded. */
 export const MAX_PROVIDERS_PER_ANSWER = 20
 
-/** How long the DHT is asked for the address of a peer that can't be reached at the addresses known. */
+/** How long the mesh is asked for the address of a peer that can't be reached at the addresses known, and how many of it. */
 export const FIND_PEER_TIMEOUT_MS = 5 * SECOND
+export const FIND_PEER_MAX_MESSAGES = 60
+
+/** By which a holder chooses whom it keeps: long enough that nobody guesses it. */
+export const HOLDER_SALT_BYTES = 32
 
 // --- gossip
 

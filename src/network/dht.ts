@@ -2,12 +2,18 @@ import { randomBytes } from 'node:crypto'
 import { setMaxListeners } from 'node:events'
 import type { PeerId } from '@libp2p/interface'
 import type { KadDHT } from '@libp2p/kad-dht'
+import { peerIdFromString } from '@libp2p/peer-id'
 import type { Multiaddr } from '@multiformats/multiaddr'
 import { LRUCache } from 'lru-cache'
 import type { CID } from 'multiformats/cid'
 import { MeshError } from '../errors.ts'
 import {
+  FIND_PEER_MAX_MESSAGES,
+  FIND_PEER_TIMEOUT_MS,
+  HOLDER_SALT_BYTES,
+  KAD_ALPHA,
   KAD_BUCKET_PEERS,
+  KAD_DISJOINT_PATHS,
   KAD_REFRESH_MS,
   MAX_HEARD_PEERS,
   REFRESH_ALPHA,
@@ -15,9 +21,11 @@ import {
   REFRESH_TIMEOUT_MS,
   WALK_START_PEERS
 } from './constants.ts'
+import { holdProviders } from './hold-providers.ts'
+import { createHolder, type Holder } from './holder.ts'
 import type { Dht, DhtStatus } from './index.ts'
 import { Janitor } from './janitor.ts'
-import { askKad, closestEntries, type KadNode, kadNode, onEntry, tellProvider } from './kad.ts'
+import { askKad, closestEntries, type KadNode, kadNode, onEntry, quietKad, tellProvider } from './kad.ts'
 import { hash, type Position, positionOfPeer } from './position.ts'
 import { RoundTrips } from './round-trips.ts'
 import { MeshSize } from './size.ts'
@@ -39,6 +47,10 @@ export interface DhtNode {
   readonly reach: (peer: Contact, options: { signal: AbortSignal }) => Promise<void>
   /** To a connected peer and back. */
   readonly ping: (peer: string, options: { signal: AbortSignal }) => Promise<number>
+  /** Whether the peer store has the peer. */
+  readonly isStored: (peer: PeerId) => Promise<boolean>
+  /** Multiaddr that a connected peer is connected by. */
+  readonly addressOf: (peer: string) => string | undefined
   /** Where a peer is, as it says itself. */
   readonly addressesOf: (peer: string) => Promise<readonly string[]>
   /** Where this node is. */
@@ -53,6 +65,8 @@ export interface MeshDht extends Dht {
   detach(): void
   /** Addresses of a peer by hearsay. */
   heardOf(peer: string): readonly string[]
+  /** Asks the mesh where a peer is; nothing when nobody knows. Never rejects. */
+  search(peer: string, options: { signal: AbortSignal }): Promise<readonly string[]>
 }
 
 export function createDht(init: DhtInit): MeshDht {
@@ -69,6 +83,7 @@ interface Running extends DhtNode {
 }
 
 class KadMeshDht implements MeshDht {
+  readonly holder: Holder
   readonly #init: DhtInit
   readonly #size = new MeshSize()
   readonly #roundTrips = new RoundTrips()
@@ -83,6 +98,7 @@ class KadMeshDht implements MeshDht {
 
   constructor(init: DhtInit) {
     this.#init = init
+    this.holder = createHolder({ now: init.clock, random: init.random, salt: randomBytes(HOLDER_SALT_BYTES) })
   }
 
   get size(): number | undefined {
@@ -91,6 +107,15 @@ class KadMeshDht implements MeshDht {
 
   attach(node: DhtNode): void {
     const kad = kadNode(node.dht)
+    const { random, self, clock } = this.#init
+    quietKad(kad, (peer) => node.isConnected(peer.toString()))
+    holdProviders(kad.providers, {
+      holder: this.holder,
+      self: self.toString(),
+      addressOf: node.addressOf,
+      isStored: node.isStored,
+      now: clock
+    })
     const stopping = new AbortController()
     setMaxListeners(0, stopping.signal)
     const addresses = new Map<string, readonly string[]>()
@@ -98,7 +123,6 @@ class KadMeshDht implements MeshDht {
       onEntry(kad, 'peer:add', (peer) => this.#added(running, peer)),
       onEntry(kad, 'peer:remove', (peer) => addresses.delete(peer))
     ]
-    const { random, self } = this.#init
     const janitor = new Janitor({
       kad,
       self: positionOfPeer(self.toString()),
@@ -130,14 +154,10 @@ class KadMeshDht implements MeshDht {
 
   // The table learns of who is there, and the size of the mesh is judged anew.
   async refresh(where: 'self' | 'random'): Promise<WalkSummary> {
-    const { kad } = this.#started()
     const key = where === 'self' ? this.#init.self.toMultihash().bytes : randomBytes(32)
     return this.walk({
       position: hash(key),
-      ask: async (peer, { signal }) => {
-        const { closer } = await askKad(kad, peer, { type: 'FIND_NODE', key }, signal)
-        return { closer, value: undefined }
-      },
+      ask: async (peer, options) => ({ closer: await this.askCloser(peer, key, options), value: undefined }),
       paths: 1,
       alpha: REFRESH_ALPHA,
       width: KAD_BUCKET_PEERS,
@@ -196,6 +216,11 @@ class KadMeshDht implements MeshDht {
     return { closer: answer.closer, providers: answer.providers.map(({ id }) => id) }
   }
 
+  async askCloser(peer: string, target: Uint8Array, { signal }: { signal: AbortSignal }) {
+    const { closer } = await askKad(this.#started().kad, peer, { type: 'FIND_NODE', key: target }, signal)
+    return closer
+  }
+
   async addProvider(peer: string, key: CID, { signal }: { signal: AbortSignal }): Promise<void> {
     const { kad, ownAddresses } = this.#started()
     await tellProvider(kad, peer, { key, self: this.#init.self, addresses: ownAddresses() }, signal)
@@ -203,6 +228,25 @@ class KadMeshDht implements MeshDht {
 
   heardOf(peer: string): readonly string[] {
     return this.#heard.get(peer) ?? []
+  }
+
+  async search(peer: string, { signal }: { signal: AbortSignal }): Promise<readonly string[]> {
+    if (this.#running === undefined) return []
+    const target = peerIdFromString(peer).toMultihash().bytes
+    const walk = this.walk({
+      position: hash(target),
+      ask: async (other, options) => {
+        const closer = await this.askCloser(other, target, options)
+        return { closer, value: closer.find(({ id }) => id === peer)?.addresses ?? [] }
+      },
+      paths: KAD_DISJOINT_PATHS,
+      alpha: KAD_ALPHA,
+      width: KAD_BUCKET_PEERS,
+      maxMessages: FIND_PEER_MAX_MESSAGES,
+      signal: AbortSignal.any([signal, AbortSignal.timeout(FIND_PEER_TIMEOUT_MS)])
+    })
+    for await (const { value } of walk) if (value.length > 0) return value
+    return []
   }
 
   onGrowth(listener: (tableSize: number) => void): () => void {
@@ -253,6 +297,7 @@ class KadMeshDht implements MeshDht {
     this.#refreshing = setTimeout(
       () => {
         const next = where === 'self' ? 'random' : 'self'
+        this.holder.expire()
         void this.refresh(where).finally(() => this.#scheduleRefresh(running, next))
       },
       KAD_REFRESH_MS * (0.5 + this.#init.random())

@@ -17,14 +17,16 @@ import type { CID } from 'multiformats/cid'
 import type { Emit } from '../events.ts'
 import type { Identity } from '../identity/index.ts'
 import type { Store } from '../store/index.ts'
+import type { Holder } from './holder.ts'
 import type { Position } from './position.ts'
 import type { Contact, Walk, WalkInit } from './walk.ts'
 
 export { MAX_GOSSIP_BYTES, MAX_PROVIDED_KEYS, MAX_TOPICS } from './constants.ts'
+export type { Holder } from './holder.ts'
 export { networkMigrations } from './known-peers.ts'
 export { defaultListen } from './listen.ts'
 export { createNetwork } from './network.ts'
-export { type Position, positionOf } from './position.ts'
+export { hash, type Position, positionOf } from './position.ts'
 export { createSwarmKey } from './swarm-key.ts'
 export type { Contact, Walk, WalkAnswer, WalkInit, WalkStep, WalkSummary } from './walk.ts'
 
@@ -129,10 +131,19 @@ export interface Dht {
     key: CID,
     options: { signal: AbortSignal }
   ): Promise<{ closer: readonly Contact[]; providers: readonly string[] }>
+  /**
+   * Asks one peer for peers closer to any position, which is the SHA-256 of the target (FIND_NODE): for a place beside a key, the
+   * target is found by trying.
+   *
+   * @throws {MeshError} as {@link askProviders}
+   */
+  askCloser(peer: string, target: Uint8Array, options: { signal: AbortSignal }): Promise<readonly Contact[]>
   /** Tells one peer that this node provides a key (ADD_PROVIDER); nothing is answered. @throws {MeshError} as {@link askProviders} */
   addProvider(peer: string, key: CID, options: { signal: AbortSignal }): Promise<void>
   /** Nodes of the mesh: the median of what the last 16 complete walks say; undefined before the first. */
   readonly size: number | undefined
+  /** What this node keeps for others who provide keys near to it. */
+  readonly holder: Holder
   /** Tells of each peer that enters the routing table. @returns how to stop listening */
   onGrowth(listener: (tableSize: number) => void): () => void
   status(): DhtStatus

@@ -1,10 +1,26 @@
 import type { PeerId, PeerInfo } from '@libp2p/interface'
-import type { KadDHT } from '@libp2p/kad-dht'
+import { type KadDHT, kadDHT, passthroughMapper } from '@libp2p/kad-dht'
 import { peerIdFromString } from '@libp2p/peer-id'
 import type { Multiaddr } from '@multiformats/multiaddr'
 import type { CID } from 'multiformats/cid'
 import { MeshError } from '../errors.ts'
-import { KAD_BUCKET_PEERS, KAD_JOIN_TIMEOUT_MS, MAX_DIALLED_ADDRESSES, NEVER_MS } from './constants.ts'
+import {
+  KAD_ALPHA,
+  KAD_BUCKET_PEERS,
+  KAD_DISJOINT_PATHS,
+  KAD_JOIN_TIMEOUT_MS,
+  KAD_MAX_TABLE_UPDATES,
+  KAD_PREFIX_LENGTH,
+  KAD_REQUEST_MAX_MS,
+  KAD_REQUEST_MIN_MS,
+  MAX_DIALLED_ADDRESSES,
+  MAX_PROVIDERS_PER_ANSWER,
+  NEVER_MS,
+  PROVIDE_CONCURRENCY,
+  PROVIDER_VALIDITY_MS,
+  REPROVIDE_AFTER_MS,
+  REPROVIDE_SWEEP_MS
+} from './constants.ts'
 import type { Position } from './position.ts'
 import type { Contact } from './walk.ts'
 
@@ -59,8 +75,35 @@ const NO_PATH = { index: -1, running: 0, queued: 0, total: 0 }
 const ANSWER_LIMITS = {
   closer: KAD_BUCKET_PEERS + 1,
   closer$: { multiaddrs: MAX_DIALLED_ADDRESSES },
-  providers: KAD_BUCKET_PEERS,
+  providers: MAX_PROVIDERS_PER_ANSWER,
   providers$: { multiaddrs: MAX_DIALLED_ADDRESSES }
+}
+
+/** The DHT with our settings, and nothing that it does on its own. @param protocol of our mesh */
+export function meshKad(protocol: string): ReturnType<typeof kadDHT> {
+  const requestTimeout = { minTimeout: KAD_REQUEST_MIN_MS, maxTimeout: KAD_REQUEST_MAX_MS }
+  return kadDHT({
+    protocol,
+    clientMode: false, // else a LAN never has a server
+    peerInfoMapper: passthroughMapper, // stock drops private addresses, on a LAN all
+    kBucketSize: KAD_BUCKET_PEERS,
+    alpha: KAD_ALPHA,
+    disjointPaths: KAD_DISJOINT_PATHS,
+    prefixLength: KAD_PREFIX_LENGTH,
+    allowQueryWithZeroPeers: true, // else every query waits for the first self-query; ours wait for the first peer
+    initialQuerySelfInterval: NEVER_MS,
+    querySelfInterval: NEVER_MS,
+    networkDialTimeout: requestTimeout,
+    pingOldContactTimeout: requestTimeout,
+    pingNewContactTimeout: requestTimeout,
+    routingTableUpdateMaxQueueSize: KAD_MAX_TABLE_UPDATES,
+    reprovide: {
+      interval: REPROVIDE_SWEEP_MS,
+      validity: PROVIDER_VALIDITY_MS,
+      threshold: PROVIDER_VALIDITY_MS - REPROVIDE_AFTER_MS, // of life left
+      concurrency: PROVIDE_CONCURRENCY
+    }
+  })
 }
 
 /** True when the DHT has the internals relied on here. */

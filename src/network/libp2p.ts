@@ -25,10 +25,10 @@ import {
 } from './constants.ts'
 import { createGater } from './gater.ts'
 import { meshGossipsub } from './gossip.ts'
+import { meshKad } from './kad.ts'
 import { type ListenWatch, watchListen } from './listen.ts'
 import type { MeshIds } from './mesh.ts'
 import { tunedNoise } from './noise.ts'
-import { meshDht } from './providers.ts'
 import { boundedWebSockets } from './websockets.ts'
 import { tunedYamux } from './yamux.ts'
 
@@ -100,7 +100,7 @@ export function composeLibp2p(components: Libp2pComponents, init: Libp2pInit): P
       identify: identify({ runOnConnectionOpen: false }),
       identifyPush: identifyPush(),
       ping: ping(),
-      dht: meshDht({ protocol: init.mesh.kad }),
+      dht: meshKad(init.mesh.kad),
       pubsub: meshGossipsub()
     }
   })

@@ -4,6 +4,7 @@ import { MeshError } from '../errors.ts'
 import { newestConnection, tidyConnections } from './connections.ts'
 import { DIAL_TIMEOUT_MS, MAIN_MESH, MAX_STREAMS_PER_PROTOCOL, REJOIN_PARALLEL_DIALS } from './constants.ts'
 import { createDht, type MeshDht } from './dht.ts'
+import { lendNode } from './dht-node.ts'
 import { createGossip, type MeshGossip } from './gossip.ts'
 import type { Network, NetworkComponents, NetworkInit, NetworkStatus, PeerInfo, StreamHandler } from './index.ts'
 import { createNetworkMemory, type KnownPeer, type NetworkMemory } from './known-peers.ts'
@@ -22,16 +23,9 @@ import {
 } from './listen.ts'
 import { createMembers, type Members } from './members.ts'
 import { type MeshIds, meshIds } from './mesh.ts'
-import {
-  createProviders,
-  forgetOwnProviders,
-  guardProviders,
-  type MeshProviders,
-  quietDht,
-  routingTableSize
-} from './providers.ts'
+import { createProviders, forgetOwnProviders, type MeshProviders } from './providers.ts'
 import { createReconnector, type Reconnector, type Target } from './reconnect.ts'
-import { dial, dialPeer, knownAddresses, openStream, reach } from './streams.ts'
+import { type Dialler, dial, dialPeer, openStream } from './streams.ts'
 import { readSwarmKey } from './swarm-key.ts'
 
 /**
@@ -98,7 +92,6 @@ class MeshNetwork implements Network {
     this.#running = { node, members, reconnector, lan, endTidying }
     this.gossip.attach(node.services.pubsub)
     this.providers.attach(node.services.dht)
-    this.#attachDht(node)
     this.#rejoin(this.#running)
     await lan?.start()
   }
@@ -125,7 +118,7 @@ class MeshNetwork implements Network {
       lan: running?.lan?.status() ?? 'off',
       connections: running?.node.getConnections().length ?? 0,
       mesh: this.#mesh.name,
-      routingTable: running === undefined ? 0 : routingTableSize(running.node.services.dht)
+      routingTable: this.dht.status().tableSize
     }
   }
 
@@ -164,7 +157,7 @@ class MeshNetwork implements Network {
     this.#refuseBlocked(peer)
     const { node, members } = this.#started()
     const wire = protocols.map((id) => this.#mesh.wire(id))
-    const opened = await openStream(node, readPeerId(peer), wire, signal).catch(async (err: unknown) => {
+    const opened = await openStream(this.#dialler(node), readPeerId(peer), wire, signal).catch(async (err: unknown) => {
       const connection = newestConnection(node, readPeerId(peer))
       // A peer of another mesh doesn't speak it either, but no newer version would help
       if (MeshError.from(err).code === 'UNSUPPORTED_VERSION' && connection) await members.admitted(connection, signal)
@@ -252,31 +245,24 @@ class MeshNetwork implements Network {
         watch: { onListening, onFailure: (failure) => failures.push(failure) }
       }
     )
-    guardProviders(node.services.dht, node.peerStore, this.#random)
-    quietDht(node.services.dht, { isConnected: (peer) => node.getConnections(peer).length > 0, random: this.#random })
+    this.dht.attach(lendNode(node, (peer) => this.#refuseBlocked(peer)))
     for (const [protocol, handler] of this.#handlers) await this.#register(node, protocol, handler)
     try {
       await node.start()
     } catch (cause) {
+      this.dht.detach()
       throw new ListenFailed(failures, cause)
     }
     await this.#memory.rememberPorts(ports)
     return node
   }
 
-  #attachDht(node: MeshLibp2p): void {
-    this.dht.attach({
-      dht: node.services.dht,
-      isConnected: (peer) => newestConnection(node, readPeerId(peer)) !== undefined,
-      reach: async ({ id, addresses }, { signal }) => {
-        this.#refuseBlocked(id)
-        await reach(node, readPeerId(id), addresses, signal)
-      },
-      isAlone: () => node.getConnections().length === 0,
-      ping: (peer, options) => node.services.ping.ping(readPeerId(peer), options),
-      addressesOf: async (peer) => (await knownAddresses(node, readPeerId(peer))).map(String),
-      ownAddresses: () => node.getMultiaddrs()
-    })
+  #dialler(node: MeshLibp2p): Dialler {
+    return {
+      node,
+      heardOf: (peer) => this.dht.heardOf(peer),
+      search: (peer, options) => this.dht.search(peer, options)
+    }
   }
 
   async #register(node: MeshLibp2p, protocol: string, handler: StreamHandler): Promise<void> {
@@ -348,7 +334,7 @@ class MeshNetwork implements Network {
       const connection =
         peer === undefined || addresses.length > 0
           ? await dial(node, withPeer(addresses, peer), signal)
-          : await dialPeer(node, readPeerId(peer), signal)
+          : await dialPeer(this.#dialler(node), readPeerId(peer), signal)
       await this.#running?.members.admitted(connection, signal)
       return connection.remotePeer.toString()
     } catch (err) {

@@ -1,119 +1,19 @@
 import { setMaxListeners } from 'node:events'
-import type { PeerId, PeerInfo, PeerStore } from '@libp2p/interface'
-import { type KadDHT, kadDHT, passthroughMapper } from '@libp2p/kad-dht'
+import type { KadDHT } from '@libp2p/kad-dht'
 import type { Datastore, Key } from 'interface-datastore'
 import type { CID } from 'multiformats/cid'
 import { MeshError } from '../errors.ts'
 import {
-  KAD_ALPHA,
-  KAD_DISJOINT_PATHS,
-  KAD_MAX_TABLE_UPDATES,
-  KAD_PREFIX_LENGTH,
-  KAD_PROTOCOL,
-  KAD_REFRESH_MS,
-  KAD_REQUEST_MAX_MS,
-  KAD_REQUEST_MIN_MS,
+  KAD_BUCKET_PEERS,
   MAX_PROVIDED_KEYS,
-  MAX_PROVIDERS_PER_ANSWER,
   PROVIDE_CONCURRENCY,
   PROVIDE_TIMEOUT_MS,
-  PROVIDER_VALIDITY_MS,
-  REPROVIDE_AFTER_MS,
-  REPROVIDE_SWEEP_MS,
   RETELL_DELAY_MS
 } from './constants.ts'
 import type { ProviderIndex } from './index.ts'
+import { isKadNode } from './kad.ts'
 
 const PROVIDER_PREFIX = '/dht/provider'
-
-/** What is relied on inside kad-dht, checked by {@link isKadNode}. */
-interface KadNode extends KadDHT {
-  routingTable: EventTarget & { size: number }
-  providers: { getProviders(key: CID): Promise<PeerId[]> }
-  routingTableRefresh: { refreshInterval: number }
-  onPeerConnect(peer: PeerInfo): Promise<void>
-}
-
-/** The DHT with our settings. It gives hints: who says that it provides a key. @param random 0 ≤ x < 1 */
-export function meshDht({
-  protocol = KAD_PROTOCOL,
-  random = Math.random
-}: {
-  readonly protocol?: string
-  readonly random?: () => number
-} = {}): ReturnType<typeof kadDHT> {
-  const requestTimeout = { minTimeout: KAD_REQUEST_MIN_MS, maxTimeout: KAD_REQUEST_MAX_MS }
-  return kadDHT({
-    protocol,
-    clientMode: false, // else a LAN never has a server
-    peerInfoMapper: passthroughMapper, // stock drops private addresses, on a LAN all
-    alpha: KAD_ALPHA,
-    disjointPaths: KAD_DISJOINT_PATHS,
-    prefixLength: KAD_PREFIX_LENGTH,
-    allowQueryWithZeroPeers: true, // else every query waits for the first self-query; ours wait for the first peer
-    initialQuerySelfInterval: KAD_REFRESH_MS * (0.5 + random()),
-    querySelfInterval: KAD_REFRESH_MS * (0.5 + random()),
-    networkDialTimeout: requestTimeout,
-    pingOldContactTimeout: requestTimeout,
-    pingNewContactTimeout: requestTimeout,
-    routingTableUpdateMaxQueueSize: KAD_MAX_TABLE_UPDATES,
-    reprovide: {
-      interval: REPROVIDE_SWEEP_MS,
-      validity: PROVIDER_VALIDITY_MS,
-      threshold: PROVIDER_VALIDITY_MS - REPROVIDE_AFTER_MS, // of life left
-      concurrency: PROVIDE_CONCURRENCY
-    }
-  })
-}
-
-/** True when the DHT has the internals relied on here. */
-export function isKadNode(dht: KadDHT): dht is KadNode {
-  const { routingTable, providers, routingTableRefresh, onPeerConnect } = dht as Partial<KadNode>
-  return (
-    typeof routingTable?.addEventListener === 'function' &&
-    typeof providers?.getProviders === 'function' &&
-    typeof routingTableRefresh?.refreshInterval === 'number' &&
-    typeof onPeerConnect === 'function'
-  )
-}
-
-export function routingTableSize(dht: KadDHT): number {
-  return isKadNode(dht) ? dht.routingTable.size : 0
-}
-
-/**
- * A holder fails its whole answer when one provider isn't in its peer store, and names any number of them. Here it
- * names those it can give an address for, at most 20, chosen at random, so that not all searchers go to the same one.
- */
-export function guardProviders(dht: KadDHT, peerStore: PeerStore, random: () => number): void {
-  if (!isKadNode(dht)) return
-  const getProviders = dht.providers.getProviders.bind(dht.providers)
-  dht.providers.getProviders = async (key) => {
-    const named: PeerId[] = []
-    for (const peer of shuffle(await getProviders(key), random)) {
-      if (named.length === MAX_PROVIDERS_PER_ANSWER) break
-      if (await peerStore.has(peer)) named.push(peer)
-    }
-    return named
-  }
-}
-
-/**
- * Stock pings, and so dials, every peer that an answer names, up to 20 for each: a small mesh becomes a full one. Here a peer
- * enters the table once it is connected, by a walk or otherwise. And stock walks to a random key every 5 minutes; no option leads
- * there.
- */
-export function quietDht(
-  dht: KadDHT,
-  { isConnected, random }: { isConnected: (peer: PeerId) => boolean; random: () => number }
-): void {
-  if (!isKadNode(dht)) return
-  dht.routingTableRefresh.refreshInterval = KAD_REFRESH_MS * (0.5 + random())
-  const onPeerConnect = dht.onPeerConnect.bind(dht)
-  dht.onPeerConnect = async (peer) => {
-    if (isConnected(peer.id)) await onPeerConnect(peer)
-  }
-}
 
 /** Forgets keys that an earlier run provided and never withdrew; the DHT would go on announcing them. */
 export async function forgetOwnProviders(datastore: Datastore, id: string): Promise<void> {
@@ -174,7 +74,7 @@ class DhtProviders implements MeshProviders {
         yield peer
       }
       // Stock ends its walk at 20 names: there may be more.
-      isComplete = this.#dht !== undefined && !signal.aborted && found.size <= MAX_PROVIDERS_PER_ANSWER
+      isComplete = this.#dht !== undefined && !signal.aborted && found.size <= KAD_BUCKET_PEERS
     } catch {
       // cut short
     } finally {
@@ -223,7 +123,7 @@ class DhtProviders implements MeshProviders {
   /** The first peers of a young node are rarely the closest to its keys, so they are told again whenever the table has doubled. */
   #onPeerAdded(dht: KadDHT): void {
     if (this.#dht !== dht) return
-    const size = routingTableSize(dht)
+    const size = tableSize(dht)
     if (size < this.#toldAtSize) this.#toldAtSize = size // peers left: who comes next is told
     if (size < 2 * this.#toldAtSize || this.#retelling !== undefined || this.#keys.size === 0) return
     const delay = this.#toldAtSize === 0 ? 0 : RETELL_DELAY_MS
@@ -234,7 +134,7 @@ class DhtProviders implements MeshProviders {
   }
 
   async #retell(dht: KadDHT): Promise<void> {
-    this.#toldAtSize = routingTableSize(dht)
+    this.#toldAtSize = tableSize(dht)
     const keys = [...this.#keys.values()]
     const worker = async (): Promise<void> => {
       for (let key = keys.pop(); key !== undefined; key = keys.pop()) {
@@ -268,9 +168,6 @@ async function firstPeer(dht: KadDHT, signal: AbortSignal): Promise<void> {
   }
 }
 
-function shuffle<T>(items: readonly T[], random: () => number): T[] {
-  return items
-    .map((item) => ({ item, rank: random() }))
-    .sort((a, b) => a.rank - b.rank)
-    .map(({ item }) => item)
+function tableSize(dht: KadDHT): number {
+  return isKadNode(dht) ? dht.routingTable.size : 0
 }

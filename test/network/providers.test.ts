@@ -4,7 +4,7 @@ import * as raw from 'multiformats/codecs/raw'
 import { sha256 } from 'multiformats/hashes/sha2'
 import { describe, expect, it } from 'vitest'
 import { MAX_PROVIDED_KEYS } from '../../src/network/index.ts'
-import { forgetOwnProviders, guardProviders } from '../../src/network/providers.ts'
+import { forgetOwnProviders } from '../../src/network/providers.ts'
 import { makeNode, soon, startNode, type TestNode, until } from './nodes.ts'
 
 const key = async (text: string): Promise<CID> =>
@@ -103,26 +103,6 @@ describe('providers', () => {
     expect(await providerKeys(datastore)).toHaveLength(1)
     await forgetOwnProviders(datastore, a.id)
     expect(await providerKeys(datastore)).toEqual([])
-  })
-
-  it('without an address are left out of the answer, and so is what is beyond 20', async () => {
-    const ids = (await Promise.all(Array.from({ length: 30 }, () => makeNode()))).map(({ identity }) => identity.peerId)
-    const routingTableRefresh = { refreshInterval: 300_000 }
-    const onPeerConnect = async () => {}
-    const dht = {
-      routingTable: new EventTarget(),
-      routingTableRefresh,
-      onPeerConnect,
-      providers: { getProviders: async () => ids }
-    }
-    const unknown = ids[0]
-    const peerStore = { has: async (peer: unknown) => peer !== unknown }
-    guardProviders(dht as never, peerStore as never, Math.random)
-    const answers = await Promise.all(Array.from({ length: 50 }, () => dht.providers.getProviders()))
-    const first = new Set(answers.map(([peer]) => String(peer)))
-    expect(answers.every((answer) => answer.length === 20 && new Set(answer).size === 20)).toBe(true)
-    expect(answers.flat()).not.toContain(unknown)
-    expect(first.size).toBeGreaterThan(5)
   })
 })
 
