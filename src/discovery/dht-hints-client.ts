@@ -2,22 +2,29 @@ import type { z } from 'zod'
 import { MeshError } from '../errors.ts'
 import type { Rpc } from '../rpc/index.ts'
 import { hintsProtocol } from './dht-hints-endpoint.ts'
+import { MAX_PROVIDER_ADDRESSES } from './hint-constants.ts'
 import {
   type HintsGetAnswer,
   type HintsPutAnswer,
   type HintsRequest,
   hintsGetAnswer,
   hintsPutAnswer,
-  hintsWithdrawAnswer
+  hintsWithdrawAnswer,
+  isAddress
 } from './hint-messages.ts'
 
 /** Asks holders. What they say has the right shape and nothing more: hints are for `verifyHint`, numbers for a median. */
 export interface HintsClient {
   /**
    * @param hints 1 to 16 of this node's own
+   * @param options `addresses`: where this node listens, the best first; the first four that fit are told
    * @throws {MeshError} as {@link Rpc.request}; UNSUPPORTED_VERSION or UNREACHABLE from who doesn't serve hints; INVALID_MESSAGE
    */
-  put(peer: string, hints: readonly Uint8Array[], options: { signal: AbortSignal }): Promise<HintsPutAnswer>
+  put(
+    peer: string,
+    hints: readonly Uint8Array[],
+    options: { signal: AbortSignal; addresses?: readonly string[] }
+  ): Promise<HintsPutAnswer>
   /** @throws {MeshError} likewise */
   get(
     peer: string,
@@ -47,9 +54,11 @@ export function createHintsClient({ rpc }: { readonly rpc: Pick<Rpc, 'request'> 
   }
 
   return {
-    put(peer, hints, options) {
+    put(peer, hints, { signal, addresses = [] }) {
       const texts = hints.map((bytes) => Buffer.from(bytes).toString('base64url'))
-      return ask({ peer, body: { op: 'put', hints: texts }, answer: hintsPutAnswer }, options)
+      const told = addresses.filter(isAddress).slice(0, MAX_PROVIDER_ADDRESSES)
+      const body: HintsRequest = { op: 'put', hints: texts, ...(told.length > 0 && { addresses: told }) }
+      return ask({ peer, body, answer: hintsPutAnswer }, { signal })
     },
     get: (peer, request, options) => ask({ peer, body: { op: 'get', ...request }, answer: hintsGetAnswer }, options),
     async withdraw(peer, hints, options) {

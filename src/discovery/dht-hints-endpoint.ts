@@ -1,18 +1,25 @@
-import { createHash } from 'node:crypto'
 import { rcompare } from 'semver'
 import { MeshError } from '../errors.ts'
 import type { HeldEntry, Holder, HoldVerdict } from '../network/holder.ts'
+import { hash, type Position } from '../network/position.ts'
 import type { Endpoint, Protocol } from '../rpc/index.ts'
 import { MAX_CONTROL_BYTES } from '../wire/index.ts'
 import { type DhtHint, type HintRefusal, isHintSigned, readHint } from './dht-hint.ts'
 import {
   HINTS_PROTOCOL,
   HINTS_TIMEOUT_MS,
-  MAX_CLOSER_ADDRESS_LENGTH,
   MAX_CLOSER_ADDRESSES,
-  MAX_CLOSER_PEERS
+  MAX_CLOSER_PEERS,
+  MAX_PROVIDER_ADDRESSES
 } from './hint-constants.ts'
-import { type HintsGetAnswer, type HintsPutAnswer, type HintsRequest, hintsRequest } from './hint-messages.ts'
+import {
+  type HintsGetAnswer,
+  type HintsPutAnswer,
+  type HintsRequest,
+  hintsRequest,
+  isAddress,
+  isPeerId
+} from './hint-messages.ts'
 import type { Refusals } from './refusals.ts'
 
 export const hintsProtocol: Protocol = {
@@ -30,11 +37,13 @@ export interface HintsComponents {
   readonly holder: Holder
   /** Nodes of the routing table nearest to a position, nearest first. */
   readonly closest: (
-    position: Uint8Array,
+    position: Position,
     count: number
   ) => readonly { readonly id: string; readonly addresses: readonly string[] }[]
   /** What network a connected peer is in, if that counts. */
   readonly subnetOf: (peer: string) => string | undefined
+  /** Where a connected peer says that it listens; asked when a put doesn't say. Default: nowhere. */
+  readonly addressesOf?: (peer: string) => readonly string[]
   readonly refusals: Pick<Refusals, 'add'>
   /** A peer sent what no honest node sends. */
   readonly onBroken?: (peer: string, reason: string) => void
@@ -56,7 +65,7 @@ export function createHintsEndpoint(components: HintsComponents): Endpoint {
       const request = parsed.data
       switch (request.op) {
         case 'put':
-          return answerPut(components, caller.peer, request.hints)
+          return answerPut(components, caller.peer, request)
         case 'get':
           return answerGet(components, caller.peer, request)
         case 'withdraw':
@@ -67,18 +76,23 @@ export function createHintsEndpoint(components: HintsComponents): Endpoint {
 }
 
 /** Where the DHT places a key. @param key base64url of its digest */
-export function positionOfKey(key: string): Uint8Array {
+export function positionOfKey(key: string): Position {
   // kad-dht hashes the bytes of the multihash: code 0x12, 32 bytes
-  return createHash('sha256').update(Uint8Array.of(0x12, 32)).update(Buffer.from(key, 'base64url')).digest()
+  return hash(Buffer.concat([Uint8Array.of(0x12, 32), Buffer.from(key, 'base64url')]))
 }
 
-function answerPut(components: HintsComponents, peer: string, hints: readonly string[]): HintsPutAnswer {
-  const { holder, now } = components
-  const results = hints.map((text) => {
+function answerPut(
+  components: HintsComponents,
+  peer: string,
+  request: Extract<HintsRequest, { op: 'put' }>
+): HintsPutAnswer {
+  const { addressesOf, holder, now } = components
+  const addresses = bounded(request.addresses ?? addressesOf?.(peer) ?? [], MAX_PROVIDER_ADDRESSES)
+  const results = request.hints.map((text) => {
     const bytes = Buffer.from(text, 'base64url')
     const hint = readHint(bytes, now())
     if (typeof hint === 'string') return { result: refused(components, peer, hint), total: 0 }
-    const result = put(components, peer, { hint, bytes })
+    const result = put(components, hint, { bytes, addresses, peer })
     return { result: refused(components, peer, result), total: holder.estimate(hint.key) }
   })
   return { results }
@@ -87,8 +101,8 @@ function answerPut(components: HintsComponents, peer: string, hints: readonly st
 /** What costs most is done last: an id that isn't the caller's, or one beyond its quota, costs no signature check. */
 function put(
   { holder, subnetOf }: HintsComponents,
-  peer: string,
-  { hint, bytes }: { hint: DhtHint; bytes: Uint8Array }
+  hint: DhtHint,
+  { bytes, addresses, peer }: { bytes: Uint8Array; addresses: readonly string[]; peer: string }
 ): PutResult {
   if (hint.peer !== peer) return 'wrong-owner'
   if (!holder.admit(peer, hint.key)) return 'over-budget'
@@ -99,7 +113,7 @@ function put(
     peer,
     expiresAt: hint.expiresAt,
     subnet: subnetOf(peer),
-    hint: { bytes, seq: hint.seq, version }
+    hint: { bytes, seq: hint.seq, version, addresses }
   })
 }
 
@@ -116,17 +130,28 @@ type GetRequest = Extract<HintsRequest, { op: 'get' }>
 function answerGet({ holder, closest }: HintsComponents, peer: string, request: GetRequest): HintsGetAnswer {
   const { key } = request
   const chosen = entriesFor(holder, request)
-  const near = closest(positionOfKey(key), MAX_CLOSER_PEERS + 1).filter(({ id }) => id !== peer)
+  const where = chosen.flatMap(({ hint, peer: id }) => {
+    return hint?.addresses === undefined || hint.addresses.length === 0 ? [] : [{ id, addresses: [...hint.addresses] }]
+  })
+  const near = closest(positionOfKey(key), MAX_CLOSER_PEERS + 1).filter(({ id }) => id !== peer && isPeerId(id))
   return {
     hints: chosen.flatMap(({ hint }) => (hint === undefined ? [] : [Buffer.from(hint.bytes).toString('base64url')])),
-    providers: chosen.flatMap(({ hint, peer: provider }) => (hint === undefined ? [provider] : [])),
+    providers: chosen.flatMap(({ hint, peer: provider }) =>
+      hint === undefined && isPeerId(provider) ? [provider] : []
+    ),
+    ...(where.length > 0 && { where }),
     total: holder.estimate(key),
     held: holder.count(key),
     closer: near.slice(0, MAX_CLOSER_PEERS).map(({ id, addresses }) => ({
       id,
-      addresses: addresses.filter(({ length }) => length <= MAX_CLOSER_ADDRESS_LENGTH).slice(0, MAX_CLOSER_ADDRESSES)
+      addresses: bounded(addresses, MAX_CLOSER_ADDRESSES)
     }))
   }
+}
+
+/** What would spoil the answer is left out. */
+function bounded(addresses: readonly string[], most: number): string[] {
+  return addresses.filter(isAddress).slice(0, most)
 }
 
 function entriesFor(holder: Holder, { key, offset, best }: GetRequest): readonly HeldEntry[] {

@@ -17,10 +17,15 @@ export const MAX_HINT_LIFETIME_MS = 14 * 60 * 60_000
 export const MAX_PUT_HINTS = 16
 export const MAX_WITHDRAWN_KEYS = 64
 
-/** Nodes nearer to the key in an answer, addresses of each, characters of each. */
+/** Nodes nearer to the key in an answer, and addresses of each. */
 export const MAX_CLOSER_PEERS = 20
 export const MAX_CLOSER_ADDRESSES = 8
-export const MAX_CLOSER_ADDRESS_LENGTH = 128
+
+/** Addresses of each provider in an answer: whoever asks has to dial it, and 200 signed bytes leave no room for them. */
+export const MAX_PROVIDER_ADDRESSES = 4
+
+/** Characters of an address; the longest with a host name that DNS allows are longer, and rare. */
+export const MAX_ADDRESS_LENGTH = 128
 
 /** Time for one holder to answer, dialling included: the floor that a WAN needs, and some. */
 export const HINTS_TIMEOUT_MS = 2000

@@ -1,10 +1,11 @@
 import { z } from 'zod'
 import { MAX_BEST_PER_KEY, MAX_ENTRIES_PER_ANSWER, MAX_SAMPLED_PER_KEY } from '../network/holder-constants.ts'
 import {
-  MAX_CLOSER_ADDRESS_LENGTH,
+  MAX_ADDRESS_LENGTH,
   MAX_CLOSER_ADDRESSES,
   MAX_CLOSER_PEERS,
   MAX_DHT_HINT_BYTES,
+  MAX_PROVIDER_ADDRESSES,
   MAX_PUT_HINTS,
   MAX_WITHDRAWN_KEYS
 } from './hint-constants.ts'
@@ -16,12 +17,22 @@ const signedHint = z
   .string()
   .max(Math.ceil((MAX_DHT_HINT_BYTES * 4) / 3))
   .regex(/^[A-Za-z0-9_-]+$/)
-const peerId = z.string().regex(/^12D3KooW[1-9A-HJ-NP-Za-km-z]{44}$/)
+const PEER_ID = /^12D3KooW[1-9A-HJ-NP-Za-km-z]{44}$/
+const peerId = z.string().regex(PEER_ID)
+/** A multiaddr without `/p2p/…`; of characters that JSON doesn't lengthen, so that no answer outgrows its frame. */
+const ADDRESS = /^\/[!#-[\]-~]+$/
+const address = z.string().max(MAX_ADDRESS_LENGTH).regex(ADDRESS)
+const providerAddresses = z.array(address).max(MAX_PROVIDER_ADDRESSES)
 const total = z.int().min(0)
 
 /** The body of a `hints/1.0.0` request. */
 export const hintsRequest = z.discriminatedUnion('op', [
-  z.object({ op: z.literal('put'), hints: z.array(signedHint).min(1).max(MAX_PUT_HINTS) }),
+  z.object({
+    op: z.literal('put'),
+    hints: z.array(signedHint).min(1).max(MAX_PUT_HINTS),
+    /** Where the provider listens. */
+    addresses: providerAddresses.optional()
+  }),
   z.object({
     op: z.literal('get'),
     key,
@@ -64,6 +75,11 @@ export const hintsGetAnswer = z.object({
   hints: z.array(signedHint).max(MAX_ENTRIES_PER_ANSWER),
   /** Providers that gave a provider record and no hint. */
   providers: z.array(peerId).max(MAX_ENTRIES_PER_ANSWER),
+  /** Where the providers of the hints said that they listen, as far as the holder knows; by hearsay. */
+  where: z
+    .array(z.object({ id: peerId, addresses: providerAddresses }))
+    .max(MAX_ENTRIES_PER_ANSWER)
+    .optional(),
   total,
   /** Entries that the holder has, and `offset` goes over. */
   held: z
@@ -71,16 +87,13 @@ export const hintsGetAnswer = z.object({
     .min(0)
     .max(MAX_SAMPLED_PER_KEY + MAX_BEST_PER_KEY),
   /** Nodes that may be nearer to the key. */
-  closer: z
-    .array(
-      z.object({
-        id: peerId,
-        addresses: z.array(z.string().max(MAX_CLOSER_ADDRESS_LENGTH)).max(MAX_CLOSER_ADDRESSES)
-      })
-    )
-    .max(MAX_CLOSER_PEERS)
+  closer: z.array(z.object({ id: peerId, addresses: z.array(address).max(MAX_CLOSER_ADDRESSES) })).max(MAX_CLOSER_PEERS)
 })
 export type HintsGetAnswer = z.infer<typeof hintsGetAnswer>
+
+/** Whether an answer may carry it. */
+export const isAddress = (text: string): boolean => text.length <= MAX_ADDRESS_LENGTH && ADDRESS.test(text)
+export const isPeerId = (text: string): boolean => PEER_ID.test(text)
 
 /** The answer to `withdraw`. */
 export const hintsWithdrawAnswer = z.object({

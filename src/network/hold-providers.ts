@@ -37,7 +37,8 @@ export function holdProviders(store: ProviderStore, components: HoldProvidersCom
     const peer = provider.toString()
     if (peer === self) return addProvider(cid, provider, options)
     const key = keyOf(cid)
-    if (key === undefined || !holder.admit(peer, key)) return
+    // Nobody else is part of a mesh
+    if (key === undefined || provider.type !== 'Ed25519' || !holder.admit(peer, key)) return
     holder.put({ key, peer, expiresAt: now() + PROVIDER_VALIDITY_MS, subnet: subnetOf(addressOf(peer)) })
   }
   store.getProviders = async (cid, options) => {

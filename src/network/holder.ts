@@ -35,6 +35,8 @@ export interface HeldHint {
   readonly seq: number
   /** The highest version that it claims. */
   readonly version?: string | undefined
+  /** Where the publisher said that it listens, when it put this; few and short. */
+  readonly addresses?: readonly string[] | undefined
 }
 
 /** One publisher under one key. */

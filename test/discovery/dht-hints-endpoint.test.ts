@@ -71,6 +71,7 @@ describe('put and get', () => {
     expect(answer).toEqual({
       hints: [Buffer.from(bytes).toString('base64url')],
       providers: [],
+      where: [],
       total: 1,
       held: 1,
       closer: []
@@ -117,7 +118,14 @@ describe('put and get', () => {
   })
 
   it('give nothing for a key that nobody put', () => {
-    expect(make({ closest: () => [far] }).get()).toEqual({ hints: [], providers: [], total: 0, held: 0, closer: [far] })
+    expect(make({ closest: () => [far] }).get()).toEqual({
+      hints: [],
+      providers: [],
+      where: [],
+      total: 0,
+      held: 0,
+      closer: [far]
+    })
   })
 
   it('name nearer nodes, at most 20 with 8 addresses, and not who asks', () => {
@@ -140,14 +148,43 @@ describe('put and get', () => {
   it('fit a frame at their largest', async () => {
     const closer = Array.from({ length: 30 }, () => ({
       id: createIdentity().id,
-      addresses: Array.from({ length: 8 }, () => `/dns4/${'a'.repeat(120)}`)
+      addresses: Array.from({ length: 8 }, () => `/dns4/${'a'.repeat(122)}`)
     }))
-    const { ask, put } = make({ closest: () => closer })
+    const { ask } = make({ closest: () => closer })
     for (let i = 0; i < 30; i++) {
       const provider = createIdentity()
-      put(provider.id, await hintBy(provider, { versions: [`1.0.0-${'a'.repeat(52)}`] }))
+      const hints = [
+        Buffer.from(await hintBy(provider, { versions: [`1.0.0-${'a'.repeat(52)}`] })).toString('base64url')
+      ]
+      ask(provider.id, { op: 'put', hints, addresses: closer[0]?.addresses.slice(0, 4) })
     }
-    expect(JSON.stringify(ask('asker', { op: 'get', key: KEY })).length).toBeLessThan(hintsProtocol.maxFrameBytes / 2)
+    expect(JSON.stringify(ask('asker', { op: 'get', key: KEY })).length).toBeLessThan(hintsProtocol.maxFrameBytes)
+  })
+
+  it('tell where a provider is, as it said with its hint, or otherwise as the holder knows', async () => {
+    const [said, known, silent] = [createIdentity(), createIdentity(), createIdentity()]
+    const { ask, get } = make({ addressesOf: (peer) => (peer === known.id ? ['/ip4/192.0.2.9/tcp/1'] : []) })
+    for (const provider of [said, known, silent]) {
+      const hints = [Buffer.from(await hintBy(provider)).toString('base64url')]
+      ask(provider.id, { op: 'put', hints, ...(provider === said && { addresses: far.addresses }) })
+    }
+    expect(get({ offset: 0 }).where).toEqual([
+      { id: said.id, addresses: far.addresses },
+      { id: known.id, addresses: ['/ip4/192.0.2.9/tcp/1'] }
+    ])
+  })
+
+  it('leave out what would spoil the answer', () => {
+    const rsa = 'QmYyQSo1c1Ym7orWxLYvCrM2EmxFTANf8wXmmE7DWjhx5N'
+    const odd = ['/dns4/a"b/tcp/1', '/dns4/a\\b/tcp/1', '/dns4/a\u0001b', '/dns4/ä', 'tcp', '']
+    const { get, holder } = make({
+      closest: () => [
+        { id: rsa, addresses: [] },
+        { ...far, addresses: [...odd, ...far.addresses] }
+      ]
+    })
+    holder.put({ key: KEY, peer: rsa, expiresAt: NOW + HOUR })
+    expect(get()).toMatchObject({ providers: [], closer: [far] })
   })
 
   it('forget what has expired', async () => {
@@ -261,6 +298,7 @@ describe('refusals', () => {
     { id: 'a key that is none', body: { op: 'get', key: 'add' } },
     { id: 'an offset beyond what a holder has', body: { op: 'get', key: KEY, offset: 289 } },
     { id: 'no hints', body: { op: 'put', hints: [] } },
+    { id: 'an address that is none', body: { op: 'put', hints: ['AAAA'], addresses: ['tcp'] } },
     { id: '17 hints', body: { op: 'put', hints: Array.from({ length: 17 }, () => 'AAAA') } },
     { id: 'a hint that is not base64url', body: { op: 'put', hints: ['='] } },
     { id: 'a hint that is too long', body: { op: 'put', hints: ['A'.repeat(268)] } },
@@ -305,6 +343,7 @@ describe('asking a holder', () => {
       id: 'has nine addresses of one',
       answer: { ...empty, closer: [{ id: far.id, addresses: Array.from({ length: 9 }, () => '/ip4/192.0.2.1/tcp/1') }] }
     },
+    { id: 'tells of 21 places', answer: { ...empty, where: Array.from({ length: 21 }, () => far) } },
     { id: 'has a negative total', answer: { ...empty, total: -1 } },
     { id: 'holds more than a holder may', answer: { ...empty, held: 289 } }
   ])('fails when the answer $id', async ({ answer }) => {
@@ -327,9 +366,16 @@ describe('asking a holder', () => {
     const mine = createHintsClient({ rpc: providing })
     const seq = Date.now()
     const bytes = await hintBy(provider.identity, { seq, expiresAt: Date.now() + HOUR })
-    expect(await mine.put(keeper.id, [bytes], options)).toEqual({ results: [{ result: 'kept', total: 1 }] })
+    expect(await mine.put(keeper.id, [bytes], { ...options, addresses: ['not one', ...far.addresses] })).toEqual({
+      results: [{ result: 'kept', total: 1 }]
+    })
     const found = await createHintsClient({ rpc: seeking }).get(keeper.id, { key: KEY }, options)
-    expect(found).toMatchObject({ total: 1, held: 1, closer: [far] })
+    expect(found).toMatchObject({
+      where: [{ id: provider.id, addresses: far.addresses }],
+      total: 1,
+      held: 1,
+      closer: [far]
+    })
     expect(verifyHint(Buffer.from(found.hints[0] ?? '', 'base64url'), { key: KEY, now: Date.now() })).toMatchObject({
       peer: provider.id
     })

@@ -1,5 +1,6 @@
 import { createHash } from 'node:crypto'
 import type { PeerId } from '@libp2p/interface'
+import { peerIdFromString } from '@libp2p/peer-id'
 import { CID } from 'multiformats/cid'
 import * as raw from 'multiformats/codecs/raw'
 import { create as createDigest } from 'multiformats/hashes/digest'
@@ -101,6 +102,12 @@ describe('provider records', () => {
     const { store, holder } = make({ address: '/ip4/198.51.100.7/tcp/1' })
     for (const peer of strangers(20)) await store.addProvider(KEY, peer)
     expect(holder.size).toBe(MAX_ENTRIES_PER_SUBNET)
+  })
+
+  it('of a peer with another kind of key are nobody’s: no mesh has such peers', async () => {
+    const { store, holder } = make()
+    await store.addProvider(KEY, peerIdFromString('QmYyQSo1c1Ym7orWxLYvCrM2EmxFTANf8wXmmE7DWjhx5N'))
+    expect(holder.size).toBe(0)
   })
 
   it('under a key that is no SHA-256 are nobody’s', async () => {

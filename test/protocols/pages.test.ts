@@ -136,12 +136,14 @@ const STATEMENTS: ReadonlyArray<{ page: string; says: string }> = [
   },
   {
     page: 'hints/1.0.0/README.md',
-    says: `at most ${hints.MAX_CLOSER_PEERS} nodes that the holder knows nearest to the key, nearest first, with at most ${hints.MAX_CLOSER_ADDRESSES} addresses of at most ${hints.MAX_CLOSER_ADDRESS_LENGTH} characters`
+    says: `at most ${hints.MAX_CLOSER_PEERS} nodes that the holder knows nearest to the key, nearest first, with at most ${hints.MAX_CLOSER_ADDRESSES} [addresses](#addresses): `
   },
   {
     page: 'hints/1.0.0/README.md',
     says: `a provider record after ${network.PROVIDER_VALIDITY_MS / 3_600_000} hours`
   },
+  { page: 'hints/1.0.0/README.md', says: `at most ${hints.MAX_PROVIDER_ADDRESSES} of them` },
+  { page: 'hints/1.0.0/README.md', says: `at most ${hints.MAX_ADDRESS_LENGTH} characters` },
   { page: 'hints/1.0.0/README.md', says: `**${holder.MAX_SAMPLED_PER_KEY} of a key**` },
   { page: 'hints/1.0.0/README.md', says: `**And ${holder.MAX_BEST_PER_KEY} with the highest versions**` },
   { page: 'mailbox/1.0.0/README.md', says: mailbox.MAILBOX.id },
@@ -267,11 +269,11 @@ const STATEMENTS: ReadonlyArray<{ page: string; says: string }> = [
   { page: 'README.md', says: `nest at most ${wire.MAX_JSON_DEPTH} deep` },
   {
     page: 'README.md',
-    says: `| ${auth.HELLO.maxInFlight} (\`hello\`), ${recordsProtocol.maxInFlight} (\`records\`), ${CALL.maxInFlight} (\`call\`)`
+    says: `| ${auth.HELLO.maxInFlight} (\`hello\`), ${recordsProtocol.maxInFlight} (\`records\`, \`hints\`), ${CALL.maxInFlight} (\`call\`)`
   },
   {
     page: 'README.md',
-    says: `default ${recordsProtocol.timeoutMs / 1000} s (\`records\`), ${CALL.timeoutMs / 1000} s (\`call\`), ${auth.HELLO.timeoutMs / 1000} s (others)`
+    says: `default ${recordsProtocol.timeoutMs / 1000} s (\`records\`, \`hints\`), ${CALL.timeoutMs / 1000} s (\`call\`), ${auth.HELLO.timeoutMs / 1000} s (others)`
   },
   { page: 'README.md', says: `| channels of one peer and protocol | ${rpc.MAX_CHANNELS_PER_PEER} |` },
   {
