@@ -71,7 +71,6 @@ describe('put and get', () => {
     expect(answer).toEqual({
       hints: [Buffer.from(bytes).toString('base64url')],
       providers: [],
-      where: [],
       total: 1,
       held: 1,
       closer: []
@@ -121,7 +120,6 @@ describe('put and get', () => {
     expect(make({ closest: () => [far] }).get()).toEqual({
       hints: [],
       providers: [],
-      where: [],
       total: 0,
       held: 0,
       closer: [far]
