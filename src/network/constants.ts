@@ -201,6 +201,9 @@ export const SIZE_WALKS = 16
 /** 20 peers this many times nearer to a key than the size of the mesh explains are no accident: with 8 it happens once in 10^12 keys. */
 export const CROWDED_FACTOR = 8
 
+/** In a smaller mesh a walk reaches everybody, wherever they sit; and a young node thinks that its mesh is smaller than it is. */
+export const CROWDED_MIN_SIZE = 60
+
 /** Addresses taken of a peer that another peer names, and the length of each. */
 export const MAX_HEARD_ADDRESSES = 8
 export const MAX_HEARD_ADDRESS_LENGTH = 256

@@ -1,4 +1,4 @@
-import { CROWDED_FACTOR, KAD_BUCKET_PEERS, SIZE_WALKS } from './constants.ts'
+import { CROWDED_FACTOR, CROWDED_MIN_SIZE, KAD_BUCKET_PEERS, SIZE_WALKS } from './constants.ts'
 import { shareOfRing } from './position.ts'
 
 /**
@@ -14,9 +14,9 @@ export function estimateSize(distances: readonly Uint8Array[], width: number): n
 }
 
 /** True when 20 peers lie in a space where a mesh of this size would have fewer than three. */
-export function isCrowded(distances: readonly Uint8Array[], size: number | undefined): boolean {
+export function isCrowded(distances: readonly Uint8Array[], size = 0): boolean {
   const share = shareOfTwentieth(distances)
-  return share !== undefined && size !== undefined && share < KAD_BUCKET_PEERS / size / CROWDED_FACTOR
+  return share !== undefined && size >= CROWDED_MIN_SIZE && share < KAD_BUCKET_PEERS / size / CROWDED_FACTOR
 }
 
 function shareOfTwentieth(distances: readonly Uint8Array[]): number | undefined {

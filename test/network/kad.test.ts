@@ -30,9 +30,9 @@ describe('inside kad-dht', () => {
   it('there is all that is relied on, and what is missing is noticed', async () => {
     const { kad } = await startKadNode()
     expect(isKadNode(kad)).toBe(true)
-    for (const part of ['routingTable', 'network', 'providers', 'routingTableRefresh', 'onPeerConnect'] as const) {
-      expect(isKadNode(Object.create(kad, { [part]: { value: undefined } })), part).toBe(false)
-    }
+    const parts = ['routingTable', 'network', 'providers', 'routingTableRefresh', 'onPeerConnect']
+    const unnoticed = parts.filter((part) => isKadNode(Object.create(kad, { [part]: { value: undefined } })))
+    expect(unnoticed).toEqual([])
     const table = Object.create(kad.routingTable, { closestPeers: { value: undefined } })
     const changed = Object.create(kad, { routingTable: { value: table } }) as KadNode
     expect(() => kadNode(changed)).toThrow(/not the one that the DHT was built on/)

@@ -69,7 +69,7 @@ describe('a walk', () => {
     const summary = await mesh.walk({ maxMessages: 12, onStep: (step) => steps.push(step) }).summary
     expect(summary).toMatchObject({ complete: false, messages: 12 })
     expect(summary.estimate).toBeUndefined()
-    expect(steps.map(({ path }) => path).sort()).toEqual([0, 0, 0, 0, 1, 1, 1, 1, 2, 2, 2, 2])
+    expect([0, 1, 2].map((path) => steps.filter((step) => step.path === path).length)).toEqual([4, 4, 4])
   })
 
   it('ends when its signal fires, even if nobody heeds it', async () => {
