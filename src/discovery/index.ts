@@ -152,6 +152,8 @@ export interface DiscoveryComponents {
   readonly policy?: Policy
   /** Whether a peer may see more than what is announced: it is told when that changes. Default: none may. */
   readonly isKnown?: (peer: string) => boolean
+  /** Told of a peer that broke a protocol; default nobody. */
+  readonly onBroken?: (peer: string, reason: string) => void
   readonly emit: Emit
   /** How an agent is, by its id, for the order of results; default nobody knows. */
   readonly healthOf?: (agentId: string) => HealthState
