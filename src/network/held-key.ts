@@ -1,4 +1,3 @@
-import type { SemVer } from 'semver'
 import { rcompare } from 'semver'
 import type { HeldHint } from './holder.ts'
 import { MAX_BEST_PER_KEY, MAX_SAMPLED_PER_KEY } from './holder-constants.ts'
@@ -16,7 +15,7 @@ export interface Kept {
   /** When the hint expires; 0 without one. */
   hintUntil: number
   hint: HeldHint | undefined
-  version: SemVer | undefined
+  version: string | undefined
 }
 
 /** Everything under one key: a uniform sample of its publishers, and those with the highest versions. */
@@ -26,8 +25,9 @@ export class HeldKey {
   readonly #sample: Kept[] = []
   /** By version, the highest first. */
   readonly #best: Kept[] = []
-  readonly #subnets = new Map<string, number>()
-  readonly #threshold = new Threshold()
+  // Most keys need neither, and there are many keys
+  #subnets: Map<string, number> | undefined
+  #threshold: Threshold | undefined
   #expiresNext = Number.POSITIVE_INFINITY
 
   get size(): number {
@@ -48,18 +48,21 @@ export class HeldKey {
   }
 
   inSubnet(subnet: string): number {
-    return this.#subnets.get(subnet) ?? 0
+    return this.#subnets?.get(subnet) ?? 0
   }
 
   /** Takes an entry. @returns what has no place any more, perhaps itself */
   add(kept: Kept): readonly Kept[] {
     this.#entries.set(kept.peer, kept)
     this.#count(kept, 1)
-    const removed: (Kept | undefined)[] = [insert(this.#sample, kept, byRank, MAX_SAMPLED_PER_KEY)]
-    if (removed[0] !== undefined) this.#threshold.note(removed[0].rank, expiryOf(removed[0]))
-    if (kept.version !== undefined) removed.push(insert(this.#best, kept, byVersion, MAX_BEST_PER_KEY))
-    const gone = new Set(removed.filter((each) => each !== undefined && !this.#isListed(each)))
-    const dropped = [...gone].filter((each) => each !== undefined)
+    const outranked = insert(this.#sample, kept, byRank, MAX_SAMPLED_PER_KEY)
+    const outdated = kept.version === undefined ? undefined : insert(this.#best, kept, byVersion, MAX_BEST_PER_KEY)
+    if (outranked !== undefined) {
+      this.#threshold ??= new Threshold()
+      this.#threshold.note(outranked.rank, expiryOf(outranked))
+    }
+    const unlisted = [outranked, outdated].flatMap((each) => (each === undefined || this.#isListed(each) ? [] : [each]))
+    const dropped = [...new Set(unlisted)]
     for (const each of dropped) this.#forget(each)
     this.#expiresNext = Math.min(this.#expiresNext, expiryOf(kept))
     return dropped
@@ -92,7 +95,7 @@ export class HeldKey {
    * a full sample (C − 1) / h of the C-th smallest, unbiased.
    */
   estimate(now: number): number {
-    const threshold = this.#threshold.at(now)
+    const threshold = this.#threshold?.at(now)
     if (threshold === undefined) return this.size
     const below = place(this.#sample, threshold, (kept, rank) => kept.rank - rank)
     return Math.max(this.size, Math.round(below / threshold))
@@ -117,6 +120,7 @@ export class HeldKey {
   #count({ subnet }: Kept, change: 1 | -1): void {
     if (subnet === undefined) return
     const count = this.inSubnet(subnet) + change
+    this.#subnets ??= new Map()
     if (count > 0) this.#subnets.set(subnet, count)
     else this.#subnets.delete(subnet)
   }

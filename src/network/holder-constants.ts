@@ -9,7 +9,7 @@ export const MAX_BEST_PER_KEY = 32
 /** Entries in one answer, chosen at random; 40,000 of them cost both ends 33 s of CPU, and the first in the list took all the load. */
 export const MAX_ENTRIES_PER_ANSWER = 20
 
-/** Entries of all keys: with 200 bytes of hint and what keeps them in order some 15 MB. The hottest node of a million holds 1,500. */
+/** Entries of all keys: 40 MB at worst, when each has a key and a publisher of its own. The hottest node of a million holds 1,500. */
 export const MAX_ENTRIES = 20_000
 
 /** Of one publisher: 64 keys that a node may have, and a shard of each. More ids are needed to fill a holder, and each needs a connection. */

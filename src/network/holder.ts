@@ -1,6 +1,6 @@
 import { hash } from 'node:crypto'
 import { LRUCache } from 'lru-cache'
-import { parse } from 'semver'
+import { valid } from 'semver'
 import { expiryOf, HeldKey, type Kept } from './held-key.ts'
 import {
   MAX_COUNTED_PUBLISHERS,
@@ -82,7 +82,7 @@ export interface Holder {
   status(): HolderStatus
 }
 
-export interface HolderStatus {
+interface HolderStatus {
   readonly keys: number
   readonly entries: number
   readonly publishers: number
@@ -221,7 +221,7 @@ class BoundedHolder implements Holder {
       }
       entry.hint = hint
       entry.hintUntil = publication.expiresAt
-      entry.version = parse(hint.version) ?? undefined
+      entry.version = valid(hint.version) ?? undefined
     }
     if (kept !== undefined) return this.#settle(held, kept, held.update(kept, change))
     const entry = this.#newEntry(key, peer)

@@ -1,4 +1,5 @@
 import { createHash, randomUUID } from 'node:crypto'
+import fc from 'fast-check'
 import { describe, expect, it, onTestFinished } from 'vitest'
 import type { TrustLevel } from '../../src/auth/index.ts'
 import { type DhtHint, signHint, verifyHint } from '../../src/discovery/dht-hint.ts'
@@ -12,6 +13,7 @@ import {
 import { MAX_CLOSER_ADDRESSES, MAX_CLOSER_PEERS } from '../../src/discovery/hint-constants.ts'
 import { type HintsGetAnswer, hintsGetAnswer } from '../../src/discovery/hint-messages.ts'
 import { nameKey } from '../../src/discovery/names.ts'
+import { MeshError } from '../../src/errors.ts'
 import { createIdentity, type Identity } from '../../src/identity/index.ts'
 import { createHolder } from '../../src/network/holder.ts'
 import {
@@ -385,4 +387,34 @@ describe('asking a holder', () => {
 it('places a key where the DHT does', () => {
   const { multihash } = nameKey('tool', 'add')
   expect(Buffer.from(positionOfKey(KEY))).toEqual(createHash('sha256').update(multihash.bytes).digest())
+})
+
+it('answers any body or refuses it, and keeps nothing that is not signed', () => {
+  const { ask, holder } = make({ closest: () => [far] })
+  const field = fc.oneof(fc.constantFrom('put', 'get', 'withdraw', KEY, 'AAAA'), fc.jsonValue())
+  const hint = fc.uint8Array({ minLength: 130, maxLength: 210 }).map((bytes) => {
+    bytes[0] = 1
+    return Buffer.from(bytes).toString('base64url')
+  })
+  const body = fc.oneof(
+    fc.record(
+      { op: field, key: field, hints: fc.array(field), offset: field, best: field, addresses: field },
+      { requiredKeys: ['op'] }
+    ),
+    fc.record({ op: fc.constant('put'), hints: fc.array(hint, { minLength: 1, maxLength: 16 }) })
+  )
+  const outcome = (answer: () => unknown): string => {
+    try {
+      return JSON.stringify(answer()).length < hintsProtocol.maxFrameBytes ? 'an answer' : 'more than a frame'
+    } catch (err) {
+      return MeshError.from(err).code
+    }
+  }
+  fc.assert(
+    fc.property(body, (each) => {
+      expect(['an answer', 'INVALID_MESSAGE']).toContain(outcome(() => ask(far.id, each)))
+      expect(holder.size).toBe(0)
+    }),
+    { seed: 10, numRuns: 1_000 }
+  )
 })
