@@ -245,22 +245,8 @@ export const NEVER_MS = 2 ** 31 - 1
 /** Peers waiting to be checked for the table: each one named in an answer costs a ping. */
 export const KAD_MAX_TABLE_UPDATES = 64
 
-/** Provider records live 2.5 h at their holders and are renewed hourly; all nodes must agree, for the holder applies it. */
+/** Provider records live 2.5 h at their holders, who can't be told otherwise: all nodes must agree. */
 export const PROVIDER_VALIDITY_MS = 2.5 * HOUR
-export const REPROVIDE_AFTER_MS = HOUR
-export const REPROVIDE_SWEEP_MS = 10 * MINUTE
-
-/** Keys published again at once. */
-export const PROVIDE_CONCURRENCY = 1
-
-/** A table that has doubled is given this long to grow on before keys are published again. */
-export const RETELL_DELAY_MS = 5 * SECOND
-
-/** Publishing one key again. */
-export const PROVIDE_TIMEOUT_MS = MINUTE
-
-/** Keys one node provides. */
-export const MAX_PROVIDED_KEYS = 256
 
 /** Providers that a holder names in an answer, chosen at random; 40,000 of them cost 33 s of CPU. More are not decoded. */
 export const MAX_PROVIDERS_PER_ANSWER = 20

@@ -29,7 +29,15 @@ import { askKad, closestEntries, type KadNode, kadNode, onEntry, quietKad, tellP
 import { hash, type Position, positionOfPeer } from './position.ts'
 import { RoundTrips } from './round-trips.ts'
 import { MeshSize } from './size.ts'
-import { type Contact, startWalk, type Walk, type WalkInit, type WalkStep, type WalkSummary } from './walk.ts'
+import {
+  boundAddresses,
+  type Contact,
+  startWalk,
+  type Walk,
+  type WalkInit,
+  type WalkStep,
+  type WalkSummary
+} from './walk.ts'
 
 export interface DhtInit {
   readonly self: PeerId
@@ -88,7 +96,6 @@ class KadMeshDht implements MeshDht {
   readonly #size = new MeshSize()
   readonly #roundTrips = new RoundTrips()
   readonly #heard = new LRUCache<string, readonly string[]>({ max: MAX_HEARD_PEERS })
-  readonly #listeners = new Set<(tableSize: number) => void>()
   readonly #counts = { walks: 0, messages: 0, answered: 0, timeout: 0, unreachable: 0, refused: 0, invalid: 0 }
   /** By the janitors of earlier starts. */
   readonly #cleaned = { pings: 0, deadRemoved: 0 }
@@ -111,7 +118,6 @@ class KadMeshDht implements MeshDht {
     quietKad(kad, (peer) => node.isConnected(peer.toString()))
     holdProviders(kad.providers, {
       holder: this.holder,
-      self: self.toString(),
       addressOf: node.addressOf,
       isStored: node.isStored,
       now: clock
@@ -212,7 +218,7 @@ class KadMeshDht implements MeshDht {
   async askProviders(peer: string, key: CID, { signal }: { signal: AbortSignal }) {
     const { kad } = this.#started()
     const answer = await askKad(kad, peer, { type: 'GET_PROVIDERS', key: key.multihash.bytes }, signal)
-    for (const { id, addresses } of answer.providers) this.#heard.set(id, addresses)
+    for (const { id, addresses } of answer.providers) this.#heard.set(id, boundAddresses(addresses))
     return { closer: answer.closer, providers: answer.providers.map(({ id }) => id) }
   }
 
@@ -247,11 +253,6 @@ class KadMeshDht implements MeshDht {
     })
     for await (const { value } of walk) if (value.length > 0) return value
     return []
-  }
-
-  onGrowth(listener: (tableSize: number) => void): () => void {
-    this.#listeners.add(listener)
-    return () => this.#listeners.delete(listener)
   }
 
   status(): DhtStatus {
@@ -310,6 +311,5 @@ class KadMeshDht implements MeshDht {
       (addresses) => running.addresses.set(peer, addresses),
       () => {} // the peer store doesn't know it: others aren't told of it
     )
-    for (const listener of this.#listeners) listener(running.kad.routingTable.size)
   }
 }

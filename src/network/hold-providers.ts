@@ -15,8 +15,6 @@ export interface ProviderStore {
 
 export interface HoldProvidersComponents {
   readonly holder: Holder
-  /** PeerId of this node, whose own records stay where kad-dht renews them from. */
-  readonly self: string
   /** Multiaddr that a connected peer is connected by. */
   readonly addressOf: (peer: string) => string | undefined
   /** Whether the peer store has the peer: kad-dht fails its whole answer for one that it hasn't. */
@@ -27,27 +25,22 @@ export interface HoldProvidersComponents {
 
 /**
  * Stock takes any number of providers for a key, forgets none for 48 h and names all of them. Here the holder takes what others
- * provide, with its limits, and answers for them; the wire stays as it is. Nothing of others is written to the datastore.
+ * provide, with its limits, and answers for them; the wire stays as it is. Nothing is written to the datastore.
  */
 export function holdProviders(store: ProviderStore, components: HoldProvidersComponents): void {
-  const { holder, self, addressOf, isStored, now } = components
-  const addProvider = store.addProvider.bind(store)
-  const getProviders = store.getProviders.bind(store)
-  store.addProvider = async (cid, provider, options) => {
-    const peer = provider.toString()
-    if (peer === self) return addProvider(cid, provider, options)
-    const key = keyOf(cid)
+  const { holder, addressOf, isStored, now } = components
+  store.addProvider = async (cid, provider) => {
+    const [peer, key] = [provider.toString(), keyOf(cid)]
     // Nobody else is part of a mesh
     if (key === undefined || provider.type !== 'Ed25519' || !holder.admit(peer, key)) return
     holder.put({ key, peer, expiresAt: now() + PROVIDER_VALIDITY_MS, subnet: subnetOf(addressOf(peer)) })
   }
-  store.getProviders = async (cid, options) => {
+  store.getProviders = async (cid) => {
     const key = keyOf(cid)
     if (key === undefined) return []
-    const own = (await getProviders(cid, options)).filter((provider) => provider.toString() === self)
-    const others = holder.sample(key).map(({ peer }) => peerIdFromString(peer))
-    const known = await Promise.all(others.map(async (peer) => ((await isStored(peer)) ? [peer] : [])))
-    return [...own, ...known.flat()]
+    const named = holder.sample(key).map(({ peer }) => peerIdFromString(peer))
+    const known = await Promise.all(named.map(async (peer) => ((await isStored(peer)) ? [peer] : [])))
+    return known.flat()
   }
 }
 

@@ -21,7 +21,7 @@ import type { Holder } from './holder.ts'
 import type { Position } from './position.ts'
 import type { Contact, Walk, WalkInit } from './walk.ts'
 
-export { MAX_GOSSIP_BYTES, MAX_PROVIDED_KEYS, MAX_TOPICS } from './constants.ts'
+export { MAX_GOSSIP_BYTES, MAX_TOPICS } from './constants.ts'
 export type { Holder } from './holder.ts'
 export { networkMigrations } from './known-peers.ts'
 export { defaultListen } from './listen.ts'
@@ -71,22 +71,6 @@ export interface Gossip {
   publish(topic: string, data: Uint8Array): Promise<void>
   /** Peers known to be in the topic, connected ones only. */
   members(topic: string): readonly string[]
-}
-
-/** Hints who provides a key. Nothing it says is true until the provider itself confirms it. */
-export interface ProviderIndex {
-  /**
-   * Announces this node as provider of the key until {@link withdraw}: now, hourly, and as the mesh grows.
-   * Resolves when those responsible now have been told, or the signal fires; without a single peer it waits for one.
-   *
-   * @param key its multihash must be SHA-256, which is all that the DHT takes
-   * @throws {MeshError} BUSY at MAX_PROVIDED_KEYS
-   */
-  provide(key: CID, options: { signal: AbortSignal }): Promise<void>
-  /** Stops announcing; what others hold expires by itself. */
-  withdraw(key: CID): void
-  /** Yields PeerIds as they turn up, each once, until the walk or the signal ends; never throws. `complete` tells whether the walk ended by itself. */
-  find(key: CID, options: { signal: AbortSignal; onEnd?: (complete: boolean) => void }): AsyncIterable<string>
 }
 
 /** Counts since the node was made, and what is so now. */
@@ -144,8 +128,6 @@ export interface Dht {
   readonly size: number | undefined
   /** What this node keeps for others who provide keys near to it. */
   readonly holder: Holder
-  /** Tells of each peer that enters the routing table. @returns how to stop listening */
-  onGrowth(listener: (tableSize: number) => void): () => void
   status(): DhtStatus
 }
 
@@ -191,7 +173,7 @@ export interface NetworkInit {
   readonly measure?: Libp2pOptions['metrics']
 }
 
-/** May be stopped and started again; what was joined, handled and provided stays. */
+/** May be stopped and started again; what was joined and handled stays. */
 export interface Network {
   /** Listens and starts looking for peers. @throws {MeshError} ADDRESS_IN_USE, INVALID_ARGUMENT; INVALID_CONFIG, IO for the swarm key */
   start(): Promise<void>
@@ -223,6 +205,5 @@ export interface Network {
   /** Records the peer's own name for {@link peers}. */
   setName(peer: string, name: string): void
   readonly gossip: Gossip
-  readonly providers: ProviderIndex
   readonly dht: Dht
 }

@@ -2,6 +2,7 @@ import type { PeerId, PeerInfo } from '@libp2p/interface'
 import { type KadDHT, kadDHT, passthroughMapper } from '@libp2p/kad-dht'
 import { peerIdFromString } from '@libp2p/peer-id'
 import type { Multiaddr } from '@multiformats/multiaddr'
+import type { Datastore, Key } from 'interface-datastore'
 import type { CID } from 'multiformats/cid'
 import { MeshError } from '../errors.ts'
 import {
@@ -15,11 +16,7 @@ import {
   KAD_REQUEST_MIN_MS,
   MAX_DIALLED_ADDRESSES,
   MAX_PROVIDERS_PER_ANSWER,
-  NEVER_MS,
-  PROVIDE_CONCURRENCY,
-  PROVIDER_VALIDITY_MS,
-  REPROVIDE_AFTER_MS,
-  REPROVIDE_SWEEP_MS
+  NEVER_MS
 } from './constants.ts'
 import type { Position } from './position.ts'
 import type { Contact } from './walk.ts'
@@ -40,6 +37,7 @@ export interface KadNode extends KadDHT {
   }
   readonly routingTableRefresh: { refreshInterval: number }
   onPeerConnect(peer: PeerInfo): Promise<void>
+  dispatchEvent(event: Event): boolean
 }
 
 type Send = (to: PeerId, message: KadMessage, options: SendOptions) => AsyncIterable<SendEvent>
@@ -67,6 +65,8 @@ export interface KadAnswer {
   readonly closer: readonly Contact[]
   readonly providers: readonly Contact[]
 }
+
+const PROVIDER_PREFIX = '/dht/provider'
 
 /** kad-dht counts requests by path; ours are not in one of its own. */
 const NO_PATH = { index: -1, running: 0, queued: 0, total: 0 }
@@ -97,18 +97,14 @@ export function meshKad(protocol: string): ReturnType<typeof kadDHT> {
     pingOldContactTimeout: requestTimeout,
     pingNewContactTimeout: requestTimeout,
     routingTableUpdateMaxQueueSize: KAD_MAX_TABLE_UPDATES,
-    reprovide: {
-      interval: REPROVIDE_SWEEP_MS,
-      validity: PROVIDER_VALIDITY_MS,
-      threshold: PROVIDER_VALIDITY_MS - REPROVIDE_AFTER_MS, // of life left
-      concurrency: PROVIDE_CONCURRENCY
-    }
+    reprovide: { interval: NEVER_MS } // it publishes and forgets what its store holds, which is nothing
   })
 }
 
 /** True when the DHT has the internals relied on here. */
 export function isKadNode(dht: KadDHT): dht is KadNode {
-  const { routingTable, network, providers, routingTableRefresh, onPeerConnect } = dht as Partial<KadNode>
+  const kad: Partial<KadNode> = dht
+  const { routingTable, network, providers, routingTableRefresh } = kad
   return (
     has(routingTable, [
       'addEventListener',
@@ -122,7 +118,7 @@ export function isKadNode(dht: KadDHT): dht is KadNode {
     has(providers, ['addProvider', 'getProviders']) &&
     typeof routingTable?.size === 'number' &&
     typeof routingTableRefresh?.refreshInterval === 'number' &&
-    typeof onPeerConnect === 'function'
+    has(kad, ['onPeerConnect', 'dispatchEvent'])
   )
 }
 
@@ -138,15 +134,25 @@ export function kadNode(dht: KadDHT): KadNode {
 
 /**
  * Stock pings, and so dials, every peer that an answer names, up to 20 for each: a small mesh becomes a full one. Here a peer
- * enters the table once it is connected, by a walk or otherwise. And stock walks to random keys every 5 minutes, which no option
- * ends; the table is refreshed by our own walks.
+ * enters the table once it is connected, by a walk or otherwise. Stock has libp2p keep the addresses of all that are named, for as
+ * long as it keeps any: a liar could fill it. And stock walks to random keys every 5 minutes, which no option ends; the table is
+ * refreshed by our own walks.
  */
 export function quietKad(kad: KadNode, isConnected: (peer: PeerId) => boolean): void {
   kad.routingTableRefresh.refreshInterval = NEVER_MS
+  const dispatch = kad.dispatchEvent.bind(kad)
+  kad.dispatchEvent = (event) => event.type === 'peer' || dispatch(event)
   const onPeerConnect = kad.onPeerConnect.bind(kad)
   kad.onPeerConnect = async (peer) => {
     if (isConnected(peer.id)) await onPeerConnect(peer)
   }
+}
+
+/** Forgets what kad-dht's own store has of earlier versions: it would go on announcing it. */
+export async function forgetProviders(datastore: Datastore): Promise<void> {
+  const stale: Key[] = []
+  for await (const key of datastore.queryKeys({ prefix: PROVIDER_PREFIX })) stale.push(key)
+  for (const key of stale) await datastore.delete(key)
 }
 
 /** PeerIds of the routing table. */

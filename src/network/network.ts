@@ -7,6 +7,7 @@ import { createDht, type MeshDht } from './dht.ts'
 import { lendNode } from './dht-node.ts'
 import { createGossip, type MeshGossip } from './gossip.ts'
 import type { Network, NetworkComponents, NetworkInit, NetworkStatus, PeerInfo, StreamHandler } from './index.ts'
+import { forgetProviders } from './kad.ts'
 import { createNetworkMemory, type KnownPeer, type NetworkMemory } from './known-peers.ts'
 import { createLan, type Lan } from './lan.ts'
 import { composeLibp2p, type MeshLibp2p, silentLogger, stopLibp2p } from './libp2p.ts'
@@ -23,7 +24,6 @@ import {
 } from './listen.ts'
 import { createMembers, type Members } from './members.ts'
 import { type MeshIds, meshIds } from './mesh.ts'
-import { createProviders, forgetOwnProviders, type MeshProviders } from './providers.ts'
 import { createReconnector, type Reconnector, type Target } from './reconnect.ts'
 import { type Dialler, dial, dialPeer, openStream } from './streams.ts'
 import { readSwarmKey } from './swarm-key.ts'
@@ -47,7 +47,6 @@ interface Running {
 
 class MeshNetwork implements Network {
   readonly gossip: MeshGossip
-  readonly providers: MeshProviders
   readonly dht: MeshDht
   readonly #components: NetworkComponents
   readonly #init: NetworkInit
@@ -71,14 +70,13 @@ class MeshNetwork implements Network {
     this.#mesh = meshIds(init.mesh ?? this.#memory.mesh() ?? MAIN_MESH)
     refuseOtherMesh(this.#memory.mesh(), this.#mesh.name)
     this.gossip = createGossip(this.#mesh)
-    this.providers = createProviders(components.identity.id)
     this.dht = createDht({ self: components.identity.peerId, clock: this.#clock, random: this.#random })
   }
 
   async start(): Promise<void> {
     if (this.#running !== undefined) return
     const { identity, datastore } = this.#components
-    if (datastore !== undefined) await forgetOwnProviders(datastore, identity.id)
+    if (datastore !== undefined) await forgetProviders(datastore)
     const node = await this.#startLibp2p()
     await this.#memory.rememberMesh(this.#mesh.name)
     const reconnector = createReconnector({
@@ -91,7 +89,6 @@ class MeshNetwork implements Network {
     const endTidying = tidyConnections(node, identity.id, this.#mesh)
     this.#running = { node, members, reconnector, lan, endTidying }
     this.gossip.attach(node.services.pubsub)
-    this.providers.attach(node.services.dht)
     this.#rejoin(this.#running)
     await lan?.start()
   }
@@ -103,7 +100,6 @@ class MeshNetwork implements Network {
     running.reconnector.stop()
     running.endTidying()
     await running.lan?.stop()
-    await this.providers.detach()
     this.dht.detach()
     this.gossip.detach()
     running.members.stop()

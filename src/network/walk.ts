@@ -288,7 +288,8 @@ function insert(known: Candidate[], candidate: Candidate): void {
   if (known[low] !== candidate) known.splice(low, 0, candidate)
 }
 
-function boundAddresses(addresses: readonly string[]): readonly string[] {
+/** As many addresses as an honest peer has, none longer than one is. */
+export function boundAddresses(addresses: readonly string[]): readonly string[] {
   return addresses.filter(({ length }) => length <= MAX_HEARD_ADDRESS_LENGTH).slice(0, MAX_HEARD_ADDRESSES)
 }
 

@@ -156,21 +156,6 @@ describe('the DHT of one node', () => {
     expect(steps).toMatchObject([{ peer: b.id, outcome: 'refused', reason: expect.stringMatching(/has blocked/) }])
   })
 
-  it('tells of peers that enter its table, until nobody listens', async () => {
-    const a = await startNode()
-    const sizes: number[] = []
-    const off = a.network.dht.onGrowth((size) => sizes.push(size))
-    for (let i = 1; i <= 2; i++) {
-      await a.network.connect((await startNode()).address())
-      await until(() => sizes.length === i)
-    }
-    expect(sizes).toEqual([1, 2])
-    off()
-    await a.network.connect((await startNode()).address())
-    await until(() => a.network.dht.status().tableSize === 3)
-    expect(sizes).toHaveLength(2)
-  })
-
   it('places a peer and a key where every Kademlia of libp2p does', async () => {
     const key = CID.parse('bafkreigh2akiscaildcqabsyg3dfr6chu3fgpregiymsck7e7aqa4s52zy')
     expect(Buffer.from(positionOf(key)).toString('hex')).toHaveLength(64)

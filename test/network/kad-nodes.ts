@@ -6,6 +6,8 @@ import { memory } from '@libp2p/memory'
 import { noise } from '@libp2p/noise'
 import { type Ping, ping } from '@libp2p/ping'
 import { yamux } from '@libp2p/yamux'
+import { MemoryDatastore } from 'datastore-core'
+import type { Datastore } from 'interface-datastore'
 import { createLibp2p } from 'libp2p'
 import { onTestFinished } from 'vitest'
 import { type KadNode, kadNode, meshKad, quietKad } from '../../src/network/kad.ts'
@@ -20,9 +22,13 @@ export interface KadTestNode {
 }
 
 /** @param setUp before the start */
-export async function startKadNode(setUp: (kad: KadNode) => void = () => {}): Promise<KadTestNode> {
+export async function startKadNode(
+  setUp: (kad: KadNode) => void = () => {},
+  datastore: Datastore = new MemoryDatastore()
+): Promise<KadTestNode> {
   const libp2p = await createLibp2p({
     start: false,
+    datastore,
     addresses: { listen: [`/memory/${randomUUID()}`] },
     transports: [memory()],
     connectionEncrypters: [noise()],

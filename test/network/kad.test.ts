@@ -1,4 +1,6 @@
 import { peerIdFromString } from '@libp2p/peer-id'
+import { MemoryDatastore } from 'datastore-core'
+import { Key } from 'interface-datastore'
 import { CID } from 'multiformats/cid'
 import * as raw from 'multiformats/codecs/raw'
 import { sha256 } from 'multiformats/hashes/sha2'
@@ -6,6 +8,7 @@ import { describe, expect, it, vi } from 'vitest'
 import {
   askKad,
   closestEntries,
+  forgetProviders,
   isKadNode,
   type KadNode,
   kadNode,
@@ -103,7 +106,19 @@ describe('inside kad-dht', () => {
     const sent = nodes.map(({ kad }) => vi.spyOn(kad.network, 'sendRequest'))
     await askKad(second.kad, first.id, request, signal)
     expect(second.libp2p.getConnections()).toHaveLength(1)
+    expect(await second.libp2p.peerStore.all()).toHaveLength(1) // a liar can't fill it
     expect(sent.flatMap(({ mock }) => mock.calls)).toHaveLength(1)
+  })
+
+  it('what an earlier version had it store is forgotten, or it would announce it for ever', async () => {
+    const datastore = new MemoryDatastore()
+    const { kad, libp2p } = await startKadNode(() => {}, datastore)
+    const [own, other] = [libp2p.peerId, peerIdFromString(fakeId('other'))]
+    for (const peer of [own, other]) await kad.providers.addProvider(key, peer)
+    await datastore.put(new Key('/peers/x'), new Uint8Array())
+    await forgetProviders(datastore)
+    expect(await kad.providers.getProviders(key)).toEqual([])
+    expect(await Array.fromAsync(datastore.queryKeys({}))).toContainEqual(new Key('/peers/x'))
   })
 
   it.each([

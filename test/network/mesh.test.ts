@@ -114,11 +114,9 @@ describe('meshes beside each other', () => {
 
     const key = CID.createV1(0x55, await sha256.digest(new TextEncoder().encode('tool shared.name')))
     await until(() => [a, b, c, d].every(({ network }) => network.status().routingTable === 1))
-    await a.network.providers.provide(key, soon())
-    expect([
-      await Array.fromAsync(b.network.providers.find(key, soon())),
-      await Array.fromAsync(d.network.providers.find(key, soon()))
-    ]).toEqual([[a.id], []])
+    await a.network.dht.addProvider(b.id, key, soon())
+    await expect.poll(async () => (await a.network.dht.askProviders(b.id, key, soon())).providers).toEqual([a.id])
+    expect((await c.network.dht.askProviders(d.id, key, soon())).providers).toEqual([])
   })
 
   it('find and call nothing across', async () => {
