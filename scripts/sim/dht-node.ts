@@ -3,6 +3,7 @@
  * catalogue and connected peers, which answer most finds of a whole node, would hide what the DHT alone can do. It is put
  * together of the parts that discovery is made of, from dist; nothing else here reaches below the package's front.
  */
+import { setTimeout as sleep } from 'node:timers/promises'
 import { memory } from '@libp2p/memory'
 import type { CID } from 'multiformats/cid'
 import type * as auth from '../../src/auth/index.ts'
@@ -95,6 +96,8 @@ const LIFETIME_MS = 2 * 3_600_000
 /** A find that takes longer counts as one that found nothing. */
 const FIND_MS = 20_000
 const PUBLISH_MS = 120_000
+/** To dial somebody and get its record takes as long as a few answers of holders; what is named meanwhile waits for its turn. */
+const VERIFY_MS = 50
 /** As discovery asks owners: so many at once, each holder's in turn. */
 const VERIFIED_AT_ONCE = 3
 const VERSION = '1.0.0'
@@ -120,7 +123,7 @@ export async function startDhtNode({
   identity = createIdentity()
 }: DhtNodeInit): Promise<DhtNode> {
   const network = createNetwork(
-    { identity, emit: () => {}, random: random.next },
+    { identity, emit: () => {}, random: () => random.next() },
     {
       listen: [`/memory/${name}`],
       lan: false,
@@ -193,7 +196,7 @@ class SimDhtNode implements DhtNode {
     const said = { key: keyOf(name), versions: [VERSION] }
     if (width !== undefined) return this.#publishAt(said, width, signal)
     const { network, random } = this.#parts
-    const components = { peer: this.id, network, holders: this.#holders, now: Date.now, random: random.next }
+    const components = { peer: this.id, network, holders: this.#holders, now: Date.now, random: () => random.next() }
     const taken = new Set<string>()
     for await (const { holders } of place(components, said, { lifetimeMs: LIFETIME_MS, signal })) {
       for (const holder of holders) taken.add(holder)
@@ -214,7 +217,8 @@ class SimDhtNode implements DhtNode {
     let [queries, dials] = [0, 0]
     let queriesToFirst: number | undefined
     let first: string | undefined
-    const holders: Pick<Holders, 'ask'> = {
+    const holders: Pick<Holders, 'ask' | 'own'> = {
+      own: (key) => this.#holders.own(key),
       ask: (peer, key, options) => {
         queries++
         return this.#holders.ask(peer, key, options)
@@ -224,6 +228,7 @@ class SimDhtNode implements DhtNode {
       if (asked.has(peer)) return
       asked.add(peer)
       if (queriesToFirst === undefined) dials++
+      await sleep(VERIFY_MS)
       if (!owners.has(peer)) return
       queriesToFirst ??= queries
       if (depth === 'first') found.abort()
@@ -232,7 +237,12 @@ class SimDhtNode implements DhtNode {
     const from = performance.now()
     let ms: number | undefined
     found.signal.addEventListener('abort', () => (ms = performance.now() - from))
-    const { total } = await createDhtSource({ dht: network.dht, holders, random: random.next }).read(keyOf(name), {
+    const { total } = await createDhtSource({
+      peer: this.id,
+      dht: network.dht,
+      holders,
+      random: () => random.next()
+    }).read(keyOf(name), {
       signal,
       depth: 'any',
       explain: () => {},

@@ -28,7 +28,7 @@ export const churn: Check<DhtWorld> = {
     const longest = world.isShort ? SHORT_WAIT_MS : LONGEST_WAIT_MS
     // Finds go on meanwhile, as they would, and meet the dead
     while (performance.now() - from < longest && deadEntries(world) > MAX_DEAD) {
-      await world.finds(5, 'first')
+      await world.finds(10, 'first')
       await sleep(LOOK_MS)
     }
     const seconds = (performance.now() - from) / 1000

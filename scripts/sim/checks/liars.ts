@@ -7,7 +7,6 @@ const FINDS = 150
 const SHORT_FINDS = 40
 const MAX_EXTRA_DIALS = 3
 
-/** The first dial is the one that counts. */
 export const liars: Check<DhtWorld> = {
   name: 'liars',
   bound: 'with 10 and 30 % liars, each with 20 fakes, 99 % of finds succeed, for 3 dials more',
