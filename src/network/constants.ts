@@ -198,6 +198,9 @@ export const WALK_START_PEERS = 60
 /** Walks by whose median the size of the mesh is judged. */
 export const SIZE_WALKS = 16
 
+/** Density errs by a fifth, rarely by more than half: from here on it knows better than who has only counted those it was told of. */
+export const MAX_COUNT_ERROR = 3
+
 /** 20 peers this many times nearer to a key than the size of the mesh explains are no accident: with 8 it happens once in 10^12 keys. */
 export const CROWDED_FACTOR = 8
 

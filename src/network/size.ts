@@ -1,16 +1,19 @@
-import { CROWDED_FACTOR, CROWDED_MIN_SIZE, KAD_BUCKET_PEERS, SIZE_WALKS } from './constants.ts'
+import { CROWDED_FACTOR, CROWDED_MIN_SIZE, KAD_BUCKET_PEERS, MAX_COUNT_ERROR, SIZE_WALKS } from './constants.ts'
 import { shareOfRing } from './position.ts'
 
 /**
  * How many nodes a mesh has when so near to a position lie its closest ones.
  *
  * @param distances of those who answered, the smallest first
- * @param width of the walk, which is complete: with fewer than 20 there are no others
+ * @param width of the walk, which has ended by itself: had there been more than it has found, it would have found more
  */
 export function estimateSize(distances: readonly Uint8Array[], width: number): number | undefined {
   const share = shareOfTwentieth(distances)
-  if (share !== undefined) return share === 0 ? undefined : Math.round(KAD_BUCKET_PEERS / share)
-  return width >= KAD_BUCKET_PEERS ? distances.length + 1 : undefined
+  const counted = distances.length < width && width >= KAD_BUCKET_PEERS ? distances.length + 1 : undefined
+  if (share === undefined || share === 0) return counted
+  const estimate = Math.round(KAD_BUCKET_PEERS / share)
+  // Who is hemmed in by peers that name few others has seen all that it can, and yet not the mesh
+  return counted !== undefined && estimate < MAX_COUNT_ERROR * counted ? counted : estimate
 }
 
 /** True when 20 peers lie in a space where a mesh of this size would have fewer than three. */

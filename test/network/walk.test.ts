@@ -7,7 +7,7 @@ import { closestTo, contacts, FakeMesh, fakeId, KEY_POSITION } from './fake-mesh
 const never = () => new Promise<never>(() => {})
 const abortedAfter = (ms: number): AbortSignal => AbortSignal.timeout(ms)
 
-describe('a walk', () => {
+describe('a walk', { timeout: 30_000 }, () => {
   it('finds the 20 closest of 300, wherever it begins, and asks nobody twice', async () => {
     await fc.assert(
       fc.asyncProperty(fc.nat(2 ** 31), fc.constantFrom(1, 2, 3), async (seed, paths) => {
@@ -18,7 +18,7 @@ describe('a walk', () => {
         expect(new Set(mesh.asked).size).toBe(mesh.asked.length)
         expect(messages).toBe(mesh.asked.length)
       }),
-      { numRuns: 12 }
+      { numRuns: 8 }
     )
   })
 
@@ -104,7 +104,7 @@ describe('a walk', () => {
   })
 })
 
-describe('a liar', () => {
+describe('a liar', { timeout: 30_000 }, () => {
   it.each([
     [
       'names more peers than an answer may',
