@@ -52,7 +52,12 @@ describe('the size of a mesh', () => {
     expect(estimateSize(distances.slice(0, 7), 20)).toBe(8)
     expect(estimateSize(distances.slice(0, 7), 5)).toBeUndefined()
     // Wider than the mesh, a walk has met everybody; but not when those it met lie as close as in a much larger one
-    expect(estimateSize(Array.from({ length: 30 }, (_, i) => tenth(5 * (i + 1))), 60)).toBe(31)
+    expect(
+      estimateSize(
+        Array.from({ length: 30 }, (_, i) => tenth(5 * (i + 1))),
+        60
+      )
+    ).toBe(31)
     expect(estimateSize(distances, 60)).toBe(256)
     const same = Array.from({ length: 20 }, () => new Uint8Array(32))
     expect(estimateSize(same, 20)).toBeUndefined()
