@@ -47,6 +47,7 @@ export type Depth = 'first' | 'full'
 /** What came of a find. A query is one request to one holder. */
 export interface DhtFind {
   readonly isFound: boolean
+  /** Sent when the provider was named that turned out to be one. */
   readonly queriesToFirst: number
   readonly queries: number
   readonly ms: number
@@ -224,13 +225,13 @@ class SimDhtNode implements DhtNode {
         return this.#holders.ask(peer, key, options)
       }
     }
-    const verify = async (peer: string): Promise<void> => {
+    const verify = async (peer: string, namedAfter: number): Promise<void> => {
       if (asked.has(peer)) return
       asked.add(peer)
       if (queriesToFirst === undefined) dials++
       await sleep(VERIFY_MS)
       if (!owners.has(peer)) return
-      queriesToFirst ??= queries
+      queriesToFirst ??= namedAfter
       if (depth === 'first') found.abort()
     }
     const { network, random } = this.#parts
@@ -249,7 +250,8 @@ class SimDhtNode implements DhtNode {
       isSuspicious: () => false,
       onNamed: async (holder, named) => {
         first ??= named[0]?.peer
-        await Promise.all(named.map(({ peer }) => lane.run(holder, () => verify(peer), signal)))
+        const after = queries
+        await Promise.all(named.map(({ peer }) => lane.run(holder, () => verify(peer, after), signal)))
       }
     })
     return {

@@ -75,6 +75,8 @@ export interface SimResult {
 
 const STARTS_AT_ONCE = 4
 const QUIET_MS = 2_000
+/** Watched for less, the traffic is that of nodes that have just met. */
+const SETTLED_MS = 5_000
 const LOOK_MS = 250
 const MAX_RESTING_LOAD = 0.7
 const FIND_TIMEOUT_MS = 10_000
@@ -111,7 +113,8 @@ async function simulate(world: World): Promise<SimResult> {
       names: [...world.owners.keys()],
       random,
       ledger,
-      idleBytesPerNodeSecond: background.bytesPerNodeSecond
+      idleBytesPerNodeSecond: background.bytesPerNodeSecond,
+      isSettled: plan.watchMs >= SETTLED_MS
     },
     nodes.length
   )
