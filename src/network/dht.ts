@@ -288,6 +288,7 @@ class KadMeshDht implements MeshDht {
 
   #note({ outcome, peer }: WalkStep): void {
     this.#counts[outcome]++
+    if (outcome === 'timeout') this.#roundTrips.miss()
     const janitor = this.#running?.janitor
     if (outcome === 'timeout' || outcome === 'unreachable') void janitor?.suspect(peer)
     else janitor?.seen(peer)

@@ -1,5 +1,6 @@
 import {
   FAST_ROUND_TRIP_MS,
+  FAST_SHARE,
   KAD_REQUEST_FAST_MS,
   KAD_REQUEST_MAX_MS,
   KAD_REQUEST_MIN_MS,
@@ -11,6 +12,7 @@ import { median } from './size.ts'
 
 /** How long answers took of late, and so how long the next may take. */
 export class RoundTrips {
+  /** Infinity for those that didn't come. */
   readonly #last: number[] = []
 
   add(ms: number): void {
@@ -18,16 +20,24 @@ export class RoundTrips {
     if (this.#last.length > ROUND_TRIP_WINDOW) this.#last.shift()
   }
 
-  /** Undefined before there are enough to judge by. */
-  get medianMs(): number | undefined {
-    return this.#last.length < MIN_ROUND_TRIPS ? undefined : median(this.#last)
+  /** No answer came in time. */
+  miss(): void {
+    this.add(Number.POSITIVE_INFINITY)
   }
 
-  /** For a dial and a request. Among near peers one that hangs is given up three times sooner. */
+  /** Undefined before there are enough to judge by. */
+  get medianMs(): number | undefined {
+    const answered = this.#last.filter(Number.isFinite)
+    return answered.length < MIN_ROUND_TRIPS ? undefined : median(answered)
+  }
+
+  /** For a dial and a request. Where nearly all are near, one that hangs is given up three times sooner. */
   get timeoutMs(): number {
     const usual = this.medianMs
     if (usual === undefined) return KAD_REQUEST_MIN_MS
-    const floor = usual < FAST_ROUND_TRIP_MS ? KAD_REQUEST_FAST_MS : KAD_REQUEST_MIN_MS
+    // Half of them being near says nothing of the others; and those given up too soon are not among the answers
+    const near = this.#last.filter((ms) => ms < FAST_ROUND_TRIP_MS).length
+    const floor = near >= FAST_SHARE * this.#last.length ? KAD_REQUEST_FAST_MS : KAD_REQUEST_MIN_MS
     return Math.min(KAD_REQUEST_MAX_MS, Math.max(floor, usual * REQUEST_TIMEOUT_FACTOR))
   }
 }

@@ -9,16 +9,23 @@ import {
 import { RoundTrips } from '../../src/network/round-trips.ts'
 import { estimateSize, isCrowded, MeshSize } from '../../src/network/size.ts'
 
+const LATE = -1
+
 describe('the time that an answer is given', () => {
   it.each([
     ['is long while nothing is known', [1, 1], KAD_REQUEST_MIN_MS],
-    ['is short among near peers, whatever the slowest does', [3, 4, 5, 6, 900], KAD_REQUEST_FAST_MS],
-    ['is long as soon as half of them are far', [3, 4, 80, 80, 80], KAD_REQUEST_MIN_MS],
+    ['is short among near peers, whatever the slowest does', [3, 4, 5, 6, 3, 4, 5, 6, 7, 900], KAD_REQUEST_FAST_MS],
+    ['is long as soon as some are far', [3, 3, 3, 3, 3, 3, 3, 3, 80, 80], KAD_REQUEST_MIN_MS],
+    ['is long as soon as some were given up, who may be far', [3, 3, 3, 3, 3, 3, 3, 3, LATE, LATE], KAD_REQUEST_MIN_MS],
+    ['is no longer for those who hang', [200, 200, 200, 200, 200, LATE, LATE, LATE, LATE, LATE, LATE], 1_600],
     ['follows those that are very far', [300, 300, 300, 300, 300], 2_400],
     ['has an end', Array.from({ length: 9 }, () => 60_000), KAD_REQUEST_MAX_MS]
   ])('%s', (_, times, timeoutMs) => {
     const roundTrips = new RoundTrips()
-    for (const ms of times) roundTrips.add(ms)
+    for (const ms of times) {
+      if (ms === LATE) roundTrips.miss()
+      else roundTrips.add(ms)
+    }
     expect(roundTrips.timeoutMs).toBe(timeoutMs)
   })
 
