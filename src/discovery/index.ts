@@ -74,8 +74,8 @@ export interface FindSummary {
   /** True when every source was asked to its end within the time: nothing reachable is missing. */
   readonly complete: boolean
   readonly count: number
-  /** How many agents probably offer a match, those that were found included; unset when nobody knows of more. */
-  readonly estimate?: number
+  /** How many agents probably offer a match, those that were found included. */
+  readonly estimate: number
   /** What was called before and should have been found; unset when there is nothing of the kind. */
   readonly missing?: readonly Missing[]
 }

@@ -99,6 +99,8 @@ export const findQuery = listQuery.extend({
   timeoutMs: timeoutMs.optional(),
   limit: z.coerce.number().int().min(1).optional()
 })
+/** As text: `false` is no truth. */
+export const explainQuery = z.object({ explain: z.enum(['true', 'false']).optional() })
 export const eventsQuery = z.strictObject({
   types: z.array(z.enum(Object.keys(EVENTS) as MeshEventName[], 'no such event')).optional()
 })

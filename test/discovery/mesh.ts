@@ -12,7 +12,7 @@ import { abortError, MeshError } from '../../src/errors.ts'
 import type { Emit, MeshEventName, MeshEvents } from '../../src/events.ts'
 import { createIdentity, type Identity } from '../../src/identity/index.ts'
 import { createHolder } from '../../src/network/holder.ts'
-import type { Dht, Gossip, Network, ProviderIndex, TopicVerdict } from '../../src/network/index.ts'
+import type { Dht, Gossip, Network, TopicVerdict } from '../../src/network/index.ts'
 import type { WalkSummary } from '../../src/network/walk.ts'
 import {
   type AgentDefinition,
@@ -255,15 +255,8 @@ function fakeNetwork(node: TestNode): Network {
     addressesOf: () => [],
     learn: () => Promise.resolve(),
     gossip,
-    dht,
-    providers: unusedProviders
+    dht
   }
-}
-
-const unusedProviders: ProviderIndex = {
-  provide: () => Promise.reject(new Error('not used by discovery')),
-  withdraw: () => {},
-  async *find() {}
 }
 
 /** A walk asks every node there is, one after the other. */
@@ -312,7 +305,6 @@ function fakeDht(node: TestNode): Dht {
     get size() {
       return mesh.size
     },
-    onGrowth: () => () => {},
     status: () => {
       throw new Error('not used by discovery')
     }
