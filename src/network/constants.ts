@@ -42,7 +42,7 @@ export const ADDRESS_DIAL_TIMEOUT_MS = 4 * SECOND
 export const MAX_PARALLEL_DIALS = 50
 export const MAX_DIAL_QUEUE = 500
 
-/** Addresses tried per peer; whoever announces more is wasting our time. */
+/** Addresses tried per peer, and decoded of one that is named; whoever announces more is wasting our time. */
 export const MAX_ADDRESSES_PER_DIAL = 16
 
 /** Time to first byte: a stream that doesn't say its protocol by then is reset. */
@@ -236,9 +236,6 @@ export const MAX_TRIMMED_PEERS = 64
 
 /** Dial and ping together. */
 export const JANITOR_PING_TIMEOUT_MS = 5 * SECOND
-
-/** Addresses of one peer that are decoded, told to others and dialled. */
-export const MAX_DIALLED_ADDRESSES = MAX_ADDRESSES_PER_DIAL
 
 /** A peer that comes back has this long to answer a ping before it is in the table again. */
 export const KAD_JOIN_TIMEOUT_MS = 5 * SECOND

@@ -14,7 +14,7 @@ import {
   KAD_PREFIX_LENGTH,
   KAD_REQUEST_MAX_MS,
   KAD_REQUEST_MIN_MS,
-  MAX_DIALLED_ADDRESSES,
+  MAX_ADDRESSES_PER_DIAL,
   MAX_PROVIDERS_PER_ANSWER,
   NEVER_MS
 } from './constants.ts'
@@ -74,9 +74,9 @@ const NO_PATH = { index: -1, running: 0, queued: 0, total: 0 }
 /** Reach its decoder with the options: stock takes 4 MiB of peers, and decodes each. A node that is looked for names itself beside the 20. */
 const ANSWER_LIMITS = {
   closer: KAD_BUCKET_PEERS + 1,
-  closer$: { multiaddrs: MAX_DIALLED_ADDRESSES },
+  closer$: { multiaddrs: MAX_ADDRESSES_PER_DIAL },
   providers: MAX_PROVIDERS_PER_ANSWER,
-  providers$: { multiaddrs: MAX_DIALLED_ADDRESSES }
+  providers$: { multiaddrs: MAX_ADDRESSES_PER_DIAL }
 }
 
 /** The DHT with our settings, and nothing that it does on its own. @param protocol of our mesh */
@@ -208,7 +208,7 @@ export async function tellProvider(
   { key, self, addresses }: { readonly key: CID; readonly self: PeerId; readonly addresses: readonly Multiaddr[] },
   signal: AbortSignal
 ): Promise<void> {
-  const multiaddrs = addresses.slice(0, MAX_DIALLED_ADDRESSES).map(({ bytes }) => bytes)
+  const multiaddrs = addresses.slice(0, MAX_ADDRESSES_PER_DIAL).map(({ bytes }) => bytes)
   const message: KadMessage = {
     type: 'ADD_PROVIDER',
     key: key.multihash.bytes,
