@@ -160,11 +160,11 @@ export const MAX_WATCHES = 256
 export const STOP_TIMEOUT_MS = 1000
 
 /**
- * Nodes up to which the catalogue is switched on, and above which it is off (SCALE §7): in between it stays as it is. 1,500 with
- * half-hour sessions make the 1.6 messages a second that cost 4 kB/s.
+ * Nodes up to which the catalogue is switched on: 1,500 with half-hour sessions make the 1.6 messages a second that cost 4 kB/s. It is
+ * off above 2,000, and in between it stays as it is.
  */
 export const CATALOGUE_NODES = 1500
-export const CATALOGUE_MOST_NODES = 2000
+export const CATALOGUE_SLACK = 4 / 3
 
 /** A catalogue that has been busier than this for so long is left, whatever its size, and looked at again after an hour. */
 export const BUSY_PER_SECOND = 3

@@ -178,6 +178,6 @@ class HintHolders implements Holders {
 }
 
 /** A key as hints name it. */
-function textOf(key: CID): string {
+export function textOf(key: CID): string {
   return Buffer.from(key.multihash.digest).toString('base64url')
 }

@@ -9,6 +9,7 @@ import { createCache, peerOf, type RecordCache, type RecordChange } from './cach
 import {
   ALONE_FACTOR,
   CANDIDATE_TIMEOUT_MS,
+  CATALOGUE_NODES,
   MAX_MISSING,
   MAX_WATCHES,
   MISSING_AGAIN_MS,
@@ -80,7 +81,10 @@ export class MeshDiscovery implements Discovery {
   #startedAt = 0
   #republish: NodeJS.Timeout | undefined
 
-  constructor(components: DiscoveryComponents, { settleMs = SETTLE_MS }: DiscoveryInit) {
+  constructor(
+    components: DiscoveryComponents,
+    { catalogueNodes = CATALOGUE_NODES, settleMs = SETTLE_MS }: DiscoveryInit
+  ) {
     const { clock: now = Date.now, emit, identity, network, random = Math.random, registry, rpc } = components
     const peer = identity.id
     const onHint = (hint: Hint, giver: string) => this.#hear(hint, giver)
@@ -100,6 +104,7 @@ export class MeshDiscovery implements Discovery {
     const addresses = () => network.status().addresses
     const isSmall = () => this.#isSmall()
     this.#switches = createSwitches({
+      catalogueNodes,
       nodes: () => network.dht.size,
       tableSize: () => network.status().routingTable,
       now,

@@ -172,6 +172,8 @@ export interface DiscoveryComponents {
 export interface DiscoveryInit {
   /** How long after its start a node that has no answer yet waits for its first peers, milliseconds; default 1,500. */
   readonly settleMs?: number
+  /** Nodes up to which everybody's hints are gossiped on one topic, which is left above a third more; 0 for never. Default 1,500. */
+  readonly catalogueNodes?: number
 }
 
 /** Makes the discovery of a node; it does nothing before `start`. */

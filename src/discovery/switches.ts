@@ -1,11 +1,4 @@
-import {
-  BUSY_MS,
-  BUSY_PER_SECOND,
-  CATALOGUE_MOST_NODES,
-  CATALOGUE_NODES,
-  CATALOGUE_TABLE_PEERS,
-  QUIET_MS
-} from './constants.ts'
+import { BUSY_MS, BUSY_PER_SECOND, CATALOGUE_SLACK, CATALOGUE_TABLE_PEERS, QUIET_MS } from './constants.ts'
 
 /** What is switched on and off by how large the mesh is. */
 export interface Switches {
@@ -23,11 +16,14 @@ export interface SwitchesComponents {
   /** Peers in the routing table, by which it is judged until then. */
   readonly tableSize: () => number
   readonly now: () => number
+  /** Nodes up to which it is switched on; 0 for never. */
+  readonly catalogueNodes: number
   /** Called after a change, with what it is now. */
   readonly onCatalogue: (now: 'on' | 'off') => void
 }
 
-export function createSwitches({ nodes, tableSize, now, onCatalogue }: SwitchesComponents): Switches {
+export function createSwitches(components: SwitchesComponents): Switches {
+  const { catalogueNodes, nodes, tableSize, now, onCatalogue } = components
   let catalogue: 'on' | 'off' = 'on'
   let messages = 0
   let lookedAt = now()
@@ -44,8 +40,9 @@ export function createSwitches({ nodes, tableSize, now, onCatalogue }: SwitchesC
   /** Between the two bounds it stays as it is, so that an estimate that wavers changes nothing. */
   function bySize(): void {
     const size = nodes()
-    const isLarge = size === undefined ? tableSize() > CATALOGUE_TABLE_PEERS : size > CATALOGUE_MOST_NODES
-    const isSmall = size === undefined ? !isLarge : size <= CATALOGUE_NODES
+    const isMany = size === undefined ? tableSize() > CATALOGUE_TABLE_PEERS : size > catalogueNodes * CATALOGUE_SLACK
+    const isLarge = isMany || catalogueNodes === 0
+    const isSmall = size === undefined ? !isLarge : size <= catalogueNodes
     if (isLarge) set('off')
     else if (isSmall && now() >= quietUntil) set('on')
   }
