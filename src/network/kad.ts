@@ -66,7 +66,7 @@ export interface KadAnswer {
   readonly providers: readonly Contact[]
 }
 
-const PROVIDER_PREFIX = '/dht/provider'
+const DATASTORE_PREFIX = '/dht'
 
 /** kad-dht counts requests by path; ours are not in one of its own. */
 const NO_PATH = { index: -1, running: 0, queued: 0, total: 0 }
@@ -97,8 +97,14 @@ export function meshKad(protocol: string): ReturnType<typeof kadDHT> {
     pingOldContactTimeout: requestTimeout,
     pingNewContactTimeout: requestTimeout,
     routingTableUpdateMaxQueueSize: KAD_MAX_TABLE_UPDATES,
+    validators: { pk: refuseValue },
     reprovide: { interval: NEVER_MS } // it publishes and forgets what its store holds, which is nothing
   })
+}
+
+/** Stock stores a public key for whoever sends one, of up to 4 MiB, and forgets none. Nothing here reads values. */
+async function refuseValue(): Promise<void> {
+  throw new MeshError('FORBIDDEN', 'this mesh stores no values in its DHT')
 }
 
 /** True when the DHT has the internals relied on here. */
@@ -148,10 +154,10 @@ export function quietKad(kad: KadNode, isConnected: (peer: PeerId) => boolean): 
   }
 }
 
-/** Forgets what kad-dht's own store has of earlier versions: it would go on announcing it. */
-export async function forgetProviders(datastore: Datastore): Promise<void> {
+/** Forgets what kad-dht has stored in earlier versions: providers, which it would go on announcing, and values. */
+export async function forgetStored(datastore: Datastore): Promise<void> {
   const stale: Key[] = []
-  for await (const key of datastore.queryKeys({ prefix: PROVIDER_PREFIX })) stale.push(key)
+  for await (const key of datastore.queryKeys({ prefix: DATASTORE_PREFIX })) stale.push(key)
   for (const key of stale) await datastore.delete(key)
 }
 

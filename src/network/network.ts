@@ -7,7 +7,7 @@ import { createDht, type MeshDht } from './dht.ts'
 import { lendNode } from './dht-node.ts'
 import { createGossip, type MeshGossip } from './gossip.ts'
 import type { Network, NetworkComponents, NetworkInit, NetworkStatus, PeerInfo, StreamHandler } from './index.ts'
-import { forgetProviders } from './kad.ts'
+import { forgetStored } from './kad.ts'
 import { createNetworkMemory, type KnownPeer, type NetworkMemory } from './known-peers.ts'
 import { createLan, type Lan } from './lan.ts'
 import { composeLibp2p, type MeshLibp2p, silentLogger, stopLibp2p } from './libp2p.ts'
@@ -76,7 +76,7 @@ class MeshNetwork implements Network {
   async start(): Promise<void> {
     if (this.#running !== undefined) return
     const { identity, datastore } = this.#components
-    if (datastore !== undefined) await forgetProviders(datastore)
+    if (datastore !== undefined) await forgetStored(datastore)
     const node = await this.#startLibp2p()
     await this.#memory.rememberMesh(this.#mesh.name)
     const reconnector = createReconnector({

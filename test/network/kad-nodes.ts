@@ -52,7 +52,17 @@ export async function join({ libp2p }: KadTestNode, other: KadTestNode): Promise
 export function kadAnswer(peers: readonly { readonly id: Uint8Array; readonly multiaddrs: readonly Uint8Array[] }[]) {
   const GET_PROVIDERS = 3
   const closer = peers.map(({ id, multiaddrs }) => field(8, [field(1, [id]), ...multiaddrs.map((a) => field(2, [a]))]))
-  const message = Buffer.concat([Buffer.of(0x08, GET_PROVIDERS), ...closer])
+  return framed([Buffer.of(0x08, GET_PROVIDERS), ...closer])
+}
+
+/** PUT_VALUE, which asks to store a value under a key. */
+export function kadPut(key: Uint8Array, value: Uint8Array): Uint8Array {
+  const record = field(3, [field(1, [key]), field(2, [value]), field(5, [Buffer.from(new Date().toISOString())])])
+  return framed([Buffer.of(0x08, 0), field(2, [key]), record])
+}
+
+function framed(fields: readonly Uint8Array[]): Buffer {
+  const message = Buffer.concat(fields)
   return Buffer.concat([varint(message.length), message])
 }
 

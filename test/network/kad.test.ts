@@ -1,3 +1,4 @@
+import { publicKeyToProtobuf } from '@libp2p/crypto/keys'
 import { peerIdFromString } from '@libp2p/peer-id'
 import { MemoryDatastore } from 'datastore-core'
 import { Key } from 'interface-datastore'
@@ -8,7 +9,7 @@ import { describe, expect, it, vi } from 'vitest'
 import {
   askKad,
   closestEntries,
-  forgetProviders,
+  forgetStored,
   isKadNode,
   type KadNode,
   kadNode,
@@ -21,7 +22,7 @@ import {
 import { hash, positionOf, positionOfPeer } from '../../src/network/position.ts'
 import { failureOf } from '../nodes.ts'
 import { closestTo, fakeId } from './fake-mesh.ts'
-import { join, KAD, type KadTestNode, kadAnswer, startKadNode } from './kad-nodes.ts'
+import { join, KAD, type KadTestNode, kadAnswer, kadPut, startKadNode } from './kad-nodes.ts'
 import { soon, until } from './nodes.ts'
 
 const key = CID.create(1, raw.code, await sha256.digest(new TextEncoder().encode('a key')))
@@ -110,13 +111,30 @@ describe('inside kad-dht', () => {
     expect(sent.flatMap(({ mock }) => mock.calls)).toHaveLength(1)
   })
 
+  it('nobody can have a value stored', async () => {
+    const datastore = new MemoryDatastore()
+    const [target, liar] = [await startKadNode(() => {}, datastore), await startKadNode()]
+    await join(liar, target)
+    const { publicKey } = liar.libp2p.peerId
+    if (publicKey === undefined) throw new Error('every Ed25519 PeerId has its key in it')
+    const multihash = liar.libp2p.peerId.toMultihash().bytes
+    const message = kadPut(Buffer.concat([Buffer.from('/pk/'), multihash]), publicKeyToProtobuf(publicKey))
+    const stream = await liar.libp2p.dialProtocol(target.libp2p.peerId, KAD)
+    const { promise, resolve } = Promise.withResolvers<unknown>()
+    stream.addEventListener('close', ({ error }) => resolve(error))
+    stream.addEventListener('message', () => resolve('answered'))
+    stream.send(message)
+    expect(await promise).toMatchObject({ name: 'StreamResetError' })
+    expect(await Array.fromAsync(datastore.queryKeys({ prefix: '/dht' }))).toEqual([])
+  })
+
   it('what an earlier version had it store is forgotten, or it would announce it for ever', async () => {
     const datastore = new MemoryDatastore()
     const { kad, libp2p } = await startKadNode(() => {}, datastore)
     const [own, other] = [libp2p.peerId, peerIdFromString(fakeId('other'))]
     for (const peer of [own, other]) await kad.providers.addProvider(key, peer)
     await datastore.put(new Key('/peers/x'), new Uint8Array())
-    await forgetProviders(datastore)
+    await forgetStored(datastore)
     expect(await kad.providers.getProviders(key)).toEqual([])
     expect(await Array.fromAsync(datastore.queryKeys({}))).toContainEqual(new Key('/peers/x'))
   })
