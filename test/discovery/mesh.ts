@@ -42,8 +42,12 @@ export class TestMesh {
   routingTable: number | undefined
   /** What a walk through the DHT does beside asking everybody. @returns whether it is complete */
   walk: (signal: AbortSignal) => Promise<boolean> = () => Promise.resolve(true)
-  /** Nodes that no walk comes to. */
-  readonly unwalked = new Set<string>()
+  /** How long it takes to see that nobody is there. */
+  dial: () => Promise<void> = () => Promise.resolve()
+  /** Whom every walk asks; default all nodes. Those that are no nodes speak no hints. */
+  holders: readonly string[] | undefined
+  /** Whom each of those names, in place of who published. */
+  named: ((holder: string) => readonly string[]) | undefined
   readonly walks: { from: string; maxMessages: number; width: number }[] = []
   /** How many nodes walks say there are; default none says. */
   size: number | undefined
@@ -268,7 +272,7 @@ function fakeDht(node: TestNode): Dht {
       async function* answers() {
         const closest: string[] = []
         let messages = 0
-        const left = [...mesh.nodes.keys()].filter((peer) => peer !== id && !mesh.unwalked.has(peer))
+        const left = (mesh.holders ?? [...mesh.nodes.keys()]).filter((peer) => peer !== id)
         try {
           for (const peer of left) {
             if (signal.aborted || messages >= maxMessages) break
@@ -293,8 +297,9 @@ function fakeDht(node: TestNode): Dht {
       return { [Symbol.asyncIterator]: answers, summary: summary.promise }
     },
     closest: () => [],
-    async askProviders(_, key) {
-      return { closer: [], providers: [...(mesh.providers.get(key.toString()) ?? [])].filter((peer) => peer !== id) }
+    async askProviders(peer, key) {
+      const named = mesh.named?.(peer) ?? [...(mesh.providers.get(key.toString()) ?? [])]
+      return { closer: [], providers: named.filter((provider) => provider !== id) }
     },
     async addProvider(_, key) {
       const text = key.toString()
@@ -327,8 +332,14 @@ function fakeRpc(node: TestNode): Rpc {
     options: RequestOptions = {}
   ): AsyncGenerator<unknown> {
     const other = mesh.nodes.get(to)
+    if (mesh.holders?.includes(to) === true && other === undefined) {
+      throw new MeshError('UNSUPPORTED_VERSION', `no ${protocol.id} here`)
+    }
     const answers = protocol.id === RECORDS_PROTOCOL ? other?.answer : other?.answers.get(protocol.id)
-    if (other?.answer === undefined || !other.isReachable) throw new MeshError('UNREACHABLE', 'nobody there')
+    if (other?.answer === undefined || !other.isReachable) {
+      await mesh.dial()
+      throw new MeshError('UNREACHABLE', 'nobody there')
+    }
     // Who walks passes by.
     if (protocol.id === RECORDS_PROTOCOL) mesh.link(node, other)
     if (answers === undefined) throw new MeshError('UNSUPPORTED_VERSION', `no ${protocol.id} here`)
