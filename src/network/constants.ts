@@ -237,6 +237,9 @@ export const MAX_TRIMMED_PEERS = 64
 /** Dial and ping together. */
 export const JANITOR_PING_TIMEOUT_MS = 5 * SECOND
 
+/** All that a peer may send on one stream of the DHT: a dozen requests, where it needs a stream for each. Stock 4 MiB. */
+export const MAX_KAD_REQUEST_BYTES = 16 * KIB
+
 /** A peer that comes back has this long to answer a ping before it is in the table again. */
 export const KAD_JOIN_TIMEOUT_MS = 5 * SECOND
 

@@ -25,7 +25,7 @@ import { holdProviders } from './hold-providers.ts'
 import { createHolder, type Holder } from './holder.ts'
 import type { Dht, DhtStatus } from './index.ts'
 import { Janitor } from './janitor.ts'
-import { askKad, closestEntries, type KadNode, kadNode, onEntry, quietKad, tellProvider } from './kad.ts'
+import { askKad, boundRequests, closestEntries, type KadNode, kadNode, onEntry, quietKad, tellProvider } from './kad.ts'
 import { hash, type Position, positionOfPeer } from './position.ts'
 import { RoundTrips } from './round-trips.ts'
 import { MeshSize } from './size.ts'
@@ -115,6 +115,7 @@ class KadMeshDht implements MeshDht {
   attach(node: DhtNode): void {
     const kad = kadNode(node.dht)
     const { random, self, clock } = this.#init
+    boundRequests(kad)
     quietKad(kad, (peer) => node.isConnected(peer.toString()))
     holdProviders(kad.providers, {
       holder: this.holder,

@@ -1,4 +1,4 @@
-import type { PeerId, PeerInfo } from '@libp2p/interface'
+import type { Connection, PeerId, PeerInfo, Stream } from '@libp2p/interface'
 import { type KadDHT, kadDHT, passthroughMapper } from '@libp2p/kad-dht'
 import { peerIdFromString } from '@libp2p/peer-id'
 import type { Multiaddr } from '@multiformats/multiaddr'
@@ -15,6 +15,7 @@ import {
   KAD_REQUEST_MAX_MS,
   KAD_REQUEST_MIN_MS,
   MAX_ADDRESSES_PER_DIAL,
+  MAX_KAD_REQUEST_BYTES,
   MAX_PROVIDERS_PER_ANSWER,
   NEVER_MS
 } from './constants.ts'
@@ -35,6 +36,7 @@ export interface KadNode extends KadDHT {
     addProvider(key: CID, provider: PeerId): Promise<void>
     getProviders(key: CID): Promise<PeerId[]>
   }
+  readonly rpc: { onIncomingStream(stream: Stream, connection: Connection): Promise<void> }
   readonly routingTableRefresh: { refreshInterval: number }
   onPeerConnect(peer: PeerInfo): Promise<void>
   dispatchEvent(event: Event): boolean
@@ -110,7 +112,7 @@ async function refuseValue(): Promise<void> {
 /** True when the DHT has the internals relied on here. */
 export function isKadNode(dht: KadDHT): dht is KadNode {
   const kad: Partial<KadNode> = dht
-  const { routingTable, network, providers, routingTableRefresh } = kad
+  const { routingTable, network, providers, rpc, routingTableRefresh } = kad
   return (
     has(routingTable, [
       'addEventListener',
@@ -122,6 +124,7 @@ export function isKadNode(dht: KadDHT): dht is KadNode {
     has(routingTable?.kb, ['toIterable']) &&
     has(network, ['sendRequest', 'sendMessage']) &&
     has(providers, ['addProvider', 'getProviders']) &&
+    has(rpc, ['onIncomingStream']) &&
     typeof routingTable?.size === 'number' &&
     typeof routingTableRefresh?.refreshInterval === 'number' &&
     has(kad, ['onPeerConnect', 'dispatchEvent'])
@@ -151,6 +154,19 @@ export function quietKad(kad: KadNode, isConnected: (peer: PeerId) => boolean): 
   const onPeerConnect = kad.onPeerConnect.bind(kad)
   kad.onPeerConnect = async (peer) => {
     if (isConnected(peer.id)) await onPeerConnect(peer)
+  }
+}
+
+/** Stock decodes requests of 4 MiB, each address of a hundred thousand in it. To be called before the start. */
+export function boundRequests({ rpc }: KadNode): void {
+  const onIncomingStream = rpc.onIncomingStream.bind(rpc)
+  rpc.onIncomingStream = (stream, connection) => {
+    let bytes = 0
+    stream.addEventListener('message', ({ data }) => {
+      bytes += data.byteLength
+      if (bytes > MAX_KAD_REQUEST_BYTES) stream.abort(new Error('too large a request'))
+    })
+    return onIncomingStream(stream, connection)
   }
 }
 

@@ -10,7 +10,7 @@ import { MemoryDatastore } from 'datastore-core'
 import type { Datastore } from 'interface-datastore'
 import { createLibp2p } from 'libp2p'
 import { onTestFinished } from 'vitest'
-import { type KadNode, kadNode, meshKad, quietKad } from '../../src/network/kad.ts'
+import { boundRequests, type KadNode, kadNode, meshKad, quietKad } from '../../src/network/kad.ts'
 
 export const KAD = '/pryx-mesh/kad/1.0.0'
 
@@ -37,6 +37,7 @@ export async function startKadNode(
     services: { identify: identify(), ping: ping(), dht: meshKad(KAD) }
   })
   const kad = kadNode(libp2p.services.dht)
+  boundRequests(kad)
   quietKad(kad, (peer) => libp2p.getConnections(peer).length > 0)
   setUp(kad)
   onTestFinished(() => libp2p.stop())
@@ -59,6 +60,11 @@ export function kadAnswer(peers: readonly { readonly id: Uint8Array; readonly mu
 export function kadPut(key: Uint8Array, value: Uint8Array): Uint8Array {
   const record = field(3, [field(1, [key]), field(2, [value]), field(5, [Buffer.from(new Date().toISOString())])])
   return framed([Buffer.of(0x08, 0), field(2, [key]), record])
+}
+
+/** FIND_NODE, which takes any key. */
+export function kadFind(key: Uint8Array): Uint8Array {
+  return framed([Buffer.of(0x08, 4), field(2, [key])])
 }
 
 function framed(fields: readonly Uint8Array[]): Buffer {

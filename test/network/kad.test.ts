@@ -6,6 +6,7 @@ import { CID } from 'multiformats/cid'
 import * as raw from 'multiformats/codecs/raw'
 import { sha256 } from 'multiformats/hashes/sha2'
 import { describe, expect, it, vi } from 'vitest'
+import { MAX_KAD_REQUEST_BYTES } from '../../src/network/constants.ts'
 import {
   askKad,
   closestEntries,
@@ -22,7 +23,7 @@ import {
 import { hash, positionOf, positionOfPeer } from '../../src/network/position.ts'
 import { failureOf } from '../nodes.ts'
 import { closestTo, fakeId } from './fake-mesh.ts'
-import { join, KAD, type KadTestNode, kadAnswer, kadPut, startKadNode } from './kad-nodes.ts'
+import { join, KAD, type KadTestNode, kadAnswer, kadFind, kadPut, startKadNode } from './kad-nodes.ts'
 import { soon, until } from './nodes.ts'
 
 const key = CID.create(1, raw.code, await sha256.digest(new TextEncoder().encode('a key')))
@@ -34,7 +35,7 @@ describe('inside kad-dht', () => {
   it('there is all that is relied on, and what is missing is noticed', async () => {
     const { kad } = await startKadNode()
     expect(isKadNode(kad)).toBe(true)
-    const parts = ['routingTable', 'network', 'providers', 'routingTableRefresh', 'onPeerConnect']
+    const parts = ['routingTable', 'network', 'providers', 'rpc', 'routingTableRefresh', 'onPeerConnect']
     const unnoticed = parts.filter((part) => isKadNode(Object.create(kad, { [part]: { value: undefined } })))
     expect(unnoticed).toEqual([])
     const table = Object.create(kad.routingTable, { closestPeers: { value: undefined } })
@@ -119,13 +120,14 @@ describe('inside kad-dht', () => {
     if (publicKey === undefined) throw new Error('every Ed25519 PeerId has its key in it')
     const multihash = liar.libp2p.peerId.toMultihash().bytes
     const message = kadPut(Buffer.concat([Buffer.from('/pk/'), multihash]), publicKeyToProtobuf(publicKey))
-    const stream = await liar.libp2p.dialProtocol(target.libp2p.peerId, KAD)
-    const { promise, resolve } = Promise.withResolvers<unknown>()
-    stream.addEventListener('close', ({ error }) => resolve(error))
-    stream.addEventListener('message', () => resolve('answered'))
-    stream.send(message)
-    expect(await promise).toMatchObject({ name: 'StreamResetError' })
+    expect(await fate(liar, target, message)).toBe('StreamResetError')
     expect(await Array.fromAsync(datastore.queryKeys({ prefix: '/dht' }))).toEqual([])
+  })
+
+  it('a request that is larger than any is cut off before it is read', async () => {
+    const [liar, target] = await star(2)
+    expect(await fate(liar, target, kadFind(Buffer.alloc(100)))).toBe('answered')
+    expect(await fate(liar, target, kadFind(Buffer.alloc(MAX_KAD_REQUEST_BYTES)))).toBe('StreamResetError')
   })
 
   it('what an earlier version had it store is forgotten, or it would announce it for ever', async () => {
@@ -177,6 +179,16 @@ describe('inside kad-dht', () => {
     expect(await failureOf(stopped)).toMatchObject({ code: 'UNREACHABLE' })
   })
 })
+
+/** What becomes of a stream on which this is sent. */
+async function fate(from: KadTestNode, to: KadTestNode, bytes: Uint8Array): Promise<string> {
+  const stream = await from.libp2p.dialProtocol(to.libp2p.peerId, KAD)
+  const { promise, resolve } = Promise.withResolvers<string>()
+  stream.addEventListener('close', ({ error }) => resolve(error?.name ?? 'closed'))
+  stream.addEventListener('message', () => resolve('answered'))
+  stream.send(bytes)
+  return promise
+}
 
 type Star = readonly [KadTestNode, KadTestNode, ...KadTestNode[]]
 
