@@ -62,8 +62,8 @@ interface Offer {
   /** Peers in the routing table when it was last published. */
   tableSize: number
   isRunning: boolean
-  /** By each key that it was published under, the root and its shards, who took it. */
-  readonly held: Map<string, { readonly key: CID; readonly holders: ReadonlySet<string> }>
+  /** By each key that it was published under, the root and its shards, who took it and until when. */
+  readonly held: Map<string, { readonly key: CID; readonly holders: Map<string, number> }>
 }
 
 class DhtAdvertiser implements Advertiser {
@@ -132,7 +132,7 @@ class DhtAdvertiser implements Advertiser {
   #isDue({ dueAt, isRunning, tableSize }: Offer): boolean {
     const { network, now } = this.#components
     if (isRunning) return false
-    const hasGrown = tableSize < PUBLISH_WIDTH && network.status().routingTable >= 2 * tableSize
+    const hasGrown = tableSize < PUBLISH_WIDTH && network.status().routingTable >= 2 * Math.max(1, tableSize)
     return now() >= dueAt || hasGrown
   }
 
@@ -143,12 +143,16 @@ class DhtAdvertiser implements Advertiser {
     const { versions } = offer
     offer.tableSize = network.status().routingTable
     const signal = this.#stopping.signal
+    forgetExpired(offer, now())
     let taken = 0
-    for await (const { key, holders } of place(this.#components, offer, { lifetimeMs, signal })) {
-      offer.held.set(key.toString(), { key, holders })
-      taken += holders.size
+    const onTaken = (key: CID, holder: string): void => {
+      const held = offer.held.get(key.toString()) ?? { key, holders: new Map<string, number>() }
+      held.holders.set(holder, now() + lifetimeMs)
+      offer.held.set(key.toString(), held)
+      counts.add('published')
+      taken++
     }
-    counts.add('published', taken)
+    await place(this.#components, offer, { lifetimeMs, signal, onTaken })
     const jitter = 1 + PUBLISH_JITTER * (2 * random() - 1)
     const isCurrent = offer.versions === versions
     if (isCurrent) offer.dueAt = now() + (taken > 0 ? everyMs * jitter : PUBLISH_RETRY_MS)
@@ -168,7 +172,7 @@ class DhtAdvertiser implements Advertiser {
     const { holders, network } = this.#components
     const held = new Map<string, CID[]>()
     for (const { key, holders: peers } of offers.flatMap((offer) => [...offer.held.values()])) {
-      for (const peer of peers) held.set(peer, [...(held.get(peer) ?? []), key])
+      for (const peer of peers.keys()) held.set(peer, [...(held.get(peer) ?? []), key])
     }
     const ordered = [...held].sort(([a], [b]) => Number(network.isConnected(b)) - Number(network.isConnected(a)))
     const lane = createLane(WITHDRAW_LANES)
@@ -189,6 +193,13 @@ class DhtAdvertiser implements Advertiser {
       })
       .finally(() => this.#work.delete(task))
     this.#work.add(task)
+  }
+}
+
+function forgetExpired({ held }: Offer, now: number): void {
+  for (const [text, { holders }] of held) {
+    for (const [holder, until] of holders) if (until <= now) holders.delete(holder)
+    if (holders.size === 0) held.delete(text)
   }
 }
 

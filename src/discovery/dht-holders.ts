@@ -67,6 +67,8 @@ export interface HoldersComponents {
   readonly dht: Pick<Dht, 'askProviders' | 'addProvider' | 'holder'>
   readonly client: HintsClient
   readonly refusals: Pick<Refusals, 'add'>
+  /** A holder gave what it can't have taken. */
+  readonly onBroken?: (peer: string, reason: string) => void
   readonly now: () => number
 }
 
@@ -164,12 +166,13 @@ class HintHolders implements Holders {
 
   /** @returns undefined for one that is refused */
   #verify(holder: string, key: string, text: string): DhtHint | undefined {
-    const { now, refusals } = this.#components
+    const { now, onBroken, refusals } = this.#components
     const known = this.#verified.get(text)
     if (known !== undefined && known.key === key && known.expiresAt > now()) return known
     const hint = verifyHint(Buffer.from(text, 'base64url'), { key, now: now() })
     if (typeof hint === 'string') {
       refusals.add(holder, hint)
+      if (hint !== 'expired') onBroken?.(holder, `a hint: ${hint}`)
       return undefined
     }
     this.#verified.set(text, hint)

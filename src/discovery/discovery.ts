@@ -114,7 +114,14 @@ export class MeshDiscovery implements Discovery {
     const heard = { cache, hints, refusals, now, onHint, onCatalogue }
     this.#topics = createTopics({ peer, gossip: network.gossip, addresses, ...heard })
     const client = createHintsClient({ rpc })
-    const holders = createHolders({ identity, dht: network.dht, client, refusals, now })
+    const holders = createHolders({
+      identity,
+      dht: network.dht,
+      client,
+      refusals,
+      ...(components.onBroken && { onBroken: components.onBroken }),
+      now
+    })
     this.#dht = createDhtSource({ peer, dht: network.dht, holders, random })
     this.#advertiser = createAdvertiser({ peer, network, holders, counts: this.#counts, isSmall, now, random })
     const met = { peers: this.#peers, topics: this.#topics, dht: this.#dht }

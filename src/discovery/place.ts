@@ -27,30 +27,26 @@ export interface PlaceComponents {
 export interface PlaceOptions {
   readonly lifetimeMs: number
   readonly signal: AbortSignal
+  /** Told at once who took it under which key. */
+  readonly onTaken: (key: CID, holder: string) => void
 }
 
-/** Who took what was published under a key. */
-export interface Placed {
+/** What is published under a key. */
+export interface Published {
   readonly key: CID
-  readonly holders: ReadonlySet<string>
+  readonly versions: readonly string[]
 }
 
 /**
  * Publishes under a key at all that answer of the 60 nodes nearest to it, and in this node's shards when there are too many others
- * for one key. Yields each key that it was published under.
+ * for one key.
  */
-export async function* place(
-  components: PlaceComponents,
-  { key, versions }: { readonly key: CID; readonly versions: readonly string[] },
-  options: PlaceOptions
-): AsyncGenerator<Placed> {
-  const { total, ...root } = await placeAt(components, { key, versions }, options)
-  yield root
+export async function place(components: PlaceComponents, published: Published, options: PlaceOptions): Promise<void> {
+  const { key, versions } = published
+  const total = await placeAt(components, published, options)
   for (const depth of shardDepths(total)) {
     if (options.signal.aborted) return
-    const shard = shardKey(key, shardBits(components.peer, depth))
-    const { holders } = await placeAt(components, { key: shard, versions }, options)
-    yield { key: shard, holders }
+    await placeAt(components, { key: shardKey(key, shardBits(components.peer, depth)), versions }, options)
   }
 }
 
@@ -60,11 +56,12 @@ export function shardDepths(total: number): readonly number[] {
   return [...new Set(depths)].filter((depth) => depth > 0)
 }
 
+/** @returns how many there are under the key */
 async function placeAt(
   components: PlaceComponents,
-  { key, versions }: { readonly key: CID; readonly versions: readonly string[] },
-  { lifetimeMs, signal }: PlaceOptions
-): Promise<Placed & { readonly total: number }> {
+  { key, versions }: Published,
+  { lifetimeMs, signal, onTaken }: PlaceOptions
+): Promise<number> {
   const { holders, now, network } = components
   const totals = new Map<string, number>()
   const position = positionOf(key)
@@ -78,18 +75,17 @@ async function placeAt(
     for (const peer of beside.closest) chosen.add(peer)
   }
   const hint = await holders.sign({ key, versions, seq: now(), expiresAt: now() + lifetimeMs })
-  const taken = new Set<string>()
   const lane = createLane(PUBLISH_ALPHA)
   await Promise.all(
     [...chosen].map((peer) =>
       lane.run(async () => {
         const options = { signal, withProviderRecord: nearest.has(peer) }
         const isTaken = await holders.put(peer, key, hint, options).catch(() => false)
-        if (isTaken) taken.add(peer)
+        if (isTaken) onTaken(key, peer)
       }, signal)
     )
   )
-  return { key, holders: taken, total: medianTotal(closest, totals) }
+  return medianTotal(closest, totals)
 }
 
 interface WalkTo {
