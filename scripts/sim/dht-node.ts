@@ -199,9 +199,8 @@ class SimDhtNode implements DhtNode {
     const { network, random } = this.#parts
     const components = { peer: this.id, network, holders: this.#holders, now: Date.now, random: () => random.next() }
     const taken = new Set<string>()
-    for await (const { holders } of place(components, said, { lifetimeMs: LIFETIME_MS, signal })) {
-      for (const holder of holders) taken.add(holder)
-    }
+    const onTaken = (_key: CID, holder: string): void => void taken.add(holder)
+    await place(components, said, { lifetimeMs: LIFETIME_MS, signal, onTaken })
     return taken
   }
 

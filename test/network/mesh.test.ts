@@ -71,7 +71,7 @@ describe.each([LOOPBACK_TCP, LOOPBACK_WS])('nodes of two meshes that listen on %
     for (const attempt of ['first', 'second']) {
       const failure = await failureOf(near.network.connect(far.address()))
       const expected = { code: 'UNSUPPORTED_VERSION', message: expect.stringContaining(reason) }
-      expect(failure, attempt).toMatchObject({ ...expected, hint: expect.stringContaining('--mesh') })
+      expect({ attempt, failure }).toMatchObject({ failure: { ...expected, hint: expect.stringContaining('--mesh') } })
     }
     expect(near.events).toMatchObject([{ event: 'peer:refused', detail: { peer: far.id, reason } }])
     expect(far.events).toEqual([])
