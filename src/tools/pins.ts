@@ -98,6 +98,7 @@ class StoredPins implements Pins {
       const forgotten = this.#named(agent, name)
       await this.#store.write([{ sql: FORGET, params: [agent, name ?? null, name ?? null] }])
       for (const pin of forgotten) this.#pins.delete(keyOf(agent, pin))
+      if (name === undefined) await this.#names.forget(agent)
       return forgotten.length
     })
   }
