@@ -66,6 +66,8 @@ export interface HoldersComponents {
   readonly identity: Pick<Identity, 'id' | 'privateKey'>
   readonly dht: Pick<Dht, 'askProviders' | 'addProvider' | 'holder'>
   readonly client: HintsClient
+  /** Where this node listens, the best first. */
+  readonly addresses: () => readonly string[]
   readonly refusals: Pick<Refusals, 'add'>
   /** A holder gave what it can't have taken. */
   readonly onBroken?: (peer: string, reason: string) => void
@@ -109,8 +111,8 @@ class HintHolders implements Holders {
   }
 
   async put(peer: string, key: CID, hint: Uint8Array, { signal, withProviderRecord }: PutOptions): Promise<boolean> {
-    const { client, dht } = this.#components
-    const answer = await this.#unlessPlain(peer, () => client.put(peer, [hint], { signal }))
+    const { addresses, client, dht } = this.#components
+    const answer = await this.#unlessPlain(peer, () => client.put(peer, [hint], { signal, addresses: addresses() }))
     if (withProviderRecord) await dht.addProvider(peer, key, { signal })
     return answer === undefined ? withProviderRecord : answer.results[0]?.result === 'kept'
   }

@@ -118,6 +118,7 @@ export class MeshDiscovery implements Discovery {
       identity,
       dht: network.dht,
       client,
+      addresses: () => hintAddresses(addresses()),
       refusals,
       ...(components.onBroken && { onBroken: components.onBroken }),
       now

@@ -461,6 +461,34 @@ const STATEMENTS: ReadonlyArray<{ page: string; says: string }> = [
   },
   { page: 'topics/1/README.md', says: `at most ${network.MAX_PROVIDERS_PER_ANSWER}, chosen at random` },
   { page: 'topics/1/README.md', says: `at most ${discovery.MAX_PROVIDER_KEYS} keys` },
+  {
+    page: 'topics/1/README.md',
+    says: `N at most ${count(discovery.CATALOGUE_NODES)} (no walk yet: ${discovery.CATALOGUE_TABLE_PEERS} peers in the table) | N above ${count(discovery.CATALOGUE_NODES * discovery.CATALOGUE_SLACK)}, or more than ${discovery.BUSY_PER_SECOND} messages a second for ${discovery.BUSY_MS / MINUTE} minutes`
+  },
+  {
+    page: 'topics/1/README.md',
+    says: `all that answer of the ${discovery.PUBLISH_WIDTH} nodes nearest to the key; a provider record at the ${discovery.PROVIDER_RECORDS} nearest`
+  },
+  {
+    page: 'topics/1/README.md',
+    says: `${discovery.PUBLISH_PATHS} path of ${discovery.PUBLISH_ALPHA} requests, ${discovery.PUBLISH_WIDTH} wide, at most ${discovery.MAX_PUBLISH_MESSAGES} messages; at most ${discovery.PUBLISH_BURST + MINUTE / discovery.PUBLISH_EVERY_MS} keys a minute`
+  },
+  {
+    page: 'topics/1/README.md',
+    says: `${discovery.FIND_WIDTH} wide; ${discovery.FIRST_WAVE_MESSAGES} messages for who needs one, at most ${discovery.MAX_READ_MESSAGES} for a key`
+  },
+  {
+    page: 'topics/1/README.md',
+    says: `every ${discovery.STEADY_PUBLISH_MS / MINUTE / 60} hours once it has run for a day`
+  },
+  {
+    page: 'topics/1/README.md',
+    says: `${discovery.HINT_LIFETIME_MS / MINUTE / 60} hours, and ${discovery.STEADY_HINT_LIFETIME_MS / MINUTE / 60} hours once`
+  },
+  { page: 'topics/1/README.md', says: `With n above ${count(discovery.SHARD_SIZE)} a provider` },
+  { page: 'topics/1/README.md', says: `up to ${discovery.MAX_SHARDS_READ} shards` },
+  { page: 'topics/1/README.md', says: `at ${discovery.REGION_POINTS} random places beside it` },
+  { page: 'topics/1/README.md', says: `⌊log₂(N / ${discovery.REGION_NODES})⌋ bits` },
   { page: 'topics/1/README.md', says: `\`${network.MDNS_SERVICE}\`` },
   { page: 'topics/1/README.md', says: `at the start and every ${network.MDNS_INTERVAL_MS / 1000} s` },
   { page: 'topics/1/README.md', says: `after ${network.MDNS_YIELD_MS} ms` },
