@@ -4,6 +4,7 @@ import { z } from 'zod'
 import { helloAnswer, helloMessage, helloRequest } from '../src/auth/messages.ts'
 import { blobHeader, blobRequest } from '../src/blobs/messages.ts'
 import { callRequest } from '../src/calls/messages.ts'
+import { hintsGetAnswer, hintsPutAnswer, hintsRequest, hintsWithdrawAnswer } from '../src/discovery/hint-messages.ts'
 import { hintsAnswer, queryAnswer, recordsRequest, topicMessage, watchItem } from '../src/discovery/messages.ts'
 import { agentFrame, nodeFrame } from '../src/drivers/agent-frames.ts'
 import { ERROR_CODES, ERROR_TEXTS, MeshError } from '../src/errors.ts'
@@ -34,6 +35,7 @@ import { policyDocument } from '../src/policy/index.ts'
 import { agentRecord, capability, query } from '../src/registry/messages.ts'
 import { frame } from '../src/rpc/messages.ts'
 import { grantVectors } from './grant-vectors.ts'
+import { hintVectors } from './hint-vectors.ts'
 import { signedVectors } from './vectors.ts'
 
 /** Folder → the messages its schema.json defines, by name. */
@@ -49,6 +51,12 @@ const PROTOCOLS: Readonly<Record<string, Readonly<Record<string, z.ZodType>>>> =
     hint: hintsAnswer.shape.hints.element,
     record: agentRecord,
     capability
+  },
+  'hints/1.0.0': {
+    request: hintsRequest,
+    putAnswer: hintsPutAnswer,
+    getAnswer: hintsGetAnswer,
+    withdrawAnswer: hintsWithdrawAnswer
   },
   'call/1.0.0': { request: callRequest },
   'blob/1.0.0': { request: blobRequest, header: blobHeader },
@@ -129,6 +137,7 @@ files.set(
 files.set('http/openapi.json', `${JSON.stringify(openApi(OPERATIONS), null, 2)}\n`)
 files.set('records/1.0.0/vectors/signed.json', signedVectors())
 files.set('permission/1.0.0/vectors/grants.json', grantVectors())
+files.set('hints/1.0.0/vectors/signed.json', hintVectors())
 
 const current = (path: string): string | undefined => {
   try {

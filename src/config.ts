@@ -64,7 +64,8 @@ const settings = z.strictObject({
   approverCommand: z.array(z.string()).min(1).optional(),
   blobs: z.strictObject({ quotaBytes: z.int().min(0).exactOptional() }).optional(),
   streams: z.strictObject({ detachedMs: z.int().min(0).max(MAX_DETACHED_MS).exactOptional() }).optional(),
-  swarmKey: z.string().min(1).optional()
+  swarmKey: z.string().min(1).optional(),
+  mesh: z.string().min(1).max(32).optional()
 })
 
 /** The lasting settings of `config.json`, as in `NodeInit`; what a program is given at its start goes before them. */
@@ -143,7 +144,7 @@ function parse(text: string, path: string): unknown {
 function invalid(path: string, what: string, cause: unknown): MeshError {
   return new MeshError('INVALID_CONFIG', `${path}:${what}`, {
     cause,
-    hint: 'correct the file, or move it away to start with the defaults; it may have name, listen, bootstrap, lan, auth, edge, approverCommand, swarmKey, blobs and streams'
+    hint: 'correct the file, or move it away to start with the defaults; it may have name, listen, bootstrap, lan, mesh, auth, edge, approverCommand, swarmKey, blobs and streams'
   })
 }
 

@@ -4,6 +4,8 @@ import type { CapabilityRef, RecordRef } from './registry/messages.ts'
 export interface MeshEvents {
   /** The first connection to a peer is up. */
   'peer:join': { peer: string; address: string }
+  /** A node that this one dialled is not let in, for it is of another mesh. */
+  'peer:refused': { peer: string; address: string; reason: string }
   /** The last connection to a peer is gone. */
   'peer:leave': { peer: string }
   /** A local agent's record was signed for the first time. */
@@ -30,6 +32,8 @@ export interface MeshEvents {
   'capability:gone': { agent: string; capability: CapabilityRef }
   /** A lying, expired, rolled-back or oversize record or hint was refused. */
   'record:refused': { peer: string; reason: string }
+  /** What this node has called before is offered by nobody any more (`others` is 0), or only under other keys. */
+  'capability:missing': { agent: string; capability: string; others: number }
   /** A call from a peer was denied by policy. */
   'call:denied': { peer: string; resource: string; reason: string }
   /** A peer presented a credential, which was accepted (`refusal` unset) or not. */

@@ -24,7 +24,17 @@ export type {
 } from './auth/index.ts'
 export type { BlobHold, BlobInfo, BlobRef, Blobs, FetchOptions, PutOptions } from './blobs/index.ts'
 export type { AgentAddress, Compatibility, Missing } from './calls/index.ts'
-export type { Change, FindOptions, FindResults, FindSource, FindSummary, Found } from './discovery/index.ts'
+export type {
+  Change,
+  DiscoveryStatus,
+  FindOptions,
+  FindResults,
+  FindSource,
+  FindStep,
+  FindSummary,
+  Found,
+  Missing as MissingAgent
+} from './discovery/index.ts'
 export type {
   AgentConnection,
   AgentState,

@@ -190,6 +190,9 @@ export class MeshNode implements Node {
       peers: network.peers().length,
       agents: registry.definitions().length,
       records: discovery.size,
+      discovery: discovery.status(),
+      dht: network.dht.status(),
+      held: network.dht.holder.status(),
       refused: { ...discovery.refused(), ...(breaches.count > 0 && { 'bad-frame': breaches.count }) },
       pendingApprovals: permissions.pending,
       messages: this.#rooms.messaging.counts,
@@ -269,8 +272,8 @@ export class MeshNode implements Node {
   }
 
   #target(target: string, signal: AbortSignal | undefined): AgentAddress | Promise<AgentAddress> {
-    const { discovery, network, registry, trust } = this.#rooms
-    const components = { self: this.id, name: this.name, registry, network, discovery, trust }
+    const { discovery, network, pins, registry, trust } = this.#rooms
+    const components = { self: this.id, name: this.name, registry, network, discovery, pins, trust }
     return resolveTarget(target, components, () => within(RESOLVE_TIMEOUT_MS, signal))
   }
 

@@ -4,7 +4,7 @@ import { type Caller, type MtlsInit, printableName } from './auth/index.ts'
 import type { Blobs } from './blobs/index.ts'
 import type { Compatibility } from './calls/index.ts'
 import { openHome, readSettings } from './config.ts'
-import type { Change, FindOptions, FindResults } from './discovery/index.ts'
+import type { Change, DiscoveryStatus, FindOptions, FindResults } from './discovery/index.ts'
 import type { Driver } from './drivers/index.ts'
 import type { EdgeSettings, Edges } from './edges/index.ts'
 import { MeshError } from './errors.ts'
@@ -14,7 +14,7 @@ import type { Health } from './health/index.ts'
 import type { ApiKeys } from './keys/index.ts'
 import { MeshNode, withoutUndefined } from './mesh-node.ts'
 import type { Mailboxes, MessageInit, Messaging, MessagingCounts, SendOptions, Sent } from './messaging/index.ts'
-import type { NetworkInit, NetworkStatus, PeerInfo } from './network/index.ts'
+import type { DhtStatus, Holder, NetworkInit, NetworkStatus, PeerInfo } from './network/index.ts'
 import type { IssuerInit, Logins, Tokens } from './oauth/index.ts'
 import type { Pairing } from './pairing/index.ts'
 import type { Approver, Permissions } from './permissions/index.ts'
@@ -67,6 +67,12 @@ export interface NodeStatus extends NetworkStatus {
   readonly agents: number
   /** Records of other nodes in the cache. */
   readonly records: number
+  /** What finding and publishing took. */
+  readonly discovery: DiscoveryStatus
+  /** How the DHT is, and what walking through it took. */
+  readonly dht: DhtStatus
+  /** What this node keeps for others who publish in the DHT. */
+  readonly held: ReturnType<Holder['status']>
   /** What was refused since the start, by reason. */
   readonly refused: Readonly<Record<string, number>>
   /** Permission requests that wait for the owner. */
@@ -105,7 +111,7 @@ export interface Node {
   readonly permissions: Pick<Permissions, 'allow' | 'deny' | 'get' | 'list' | 'request' | 'status' | 'watch'>
   readonly grants: Pick<Grants, 'delegate' | 'get' | 'issue' | 'keep' | 'list' | 'revoke'>
   /** Remote capabilities as they were first used. */
-  readonly pins: Pick<Pins, 'approve' | 'forget' | 'list'>
+  readonly pins: Pick<Pins, 'approve' | 'forget' | 'list' | 'names'>
   /** Content by its SHA-256. */
   readonly blobs: Omit<Blobs, 'start' | 'stop'>
   /** Messages that were sent and that came. */
@@ -194,6 +200,11 @@ export interface NodeInit {
   readonly streams?: { readonly detachedMs?: number }
   /** File with a libp2p pre-shared key (`pryx-mesh swarm-key`): only nodes that have it connect. */
   readonly swarmKey?: string
+  /**
+   * The mesh to be of: nodes of another one are no peers. 1 to 32 of a-z, 0-9 and `-`; default the one that the home was first
+   * started in, else `main`.
+   */
+  readonly mesh?: string
   /** The owner's own drivers, beside the built-in ones. */
   readonly drivers?: readonly Driver[]
   /** libp2p transports and encrypters in place of TCP, WebSocket and Noise: for simulations in one process. */

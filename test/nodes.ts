@@ -13,7 +13,10 @@ export async function startNode(init: NodeInit = {}): Promise<Node> {
 /** Two nodes, the first of which has dialled the second. */
 export async function startPair(init: NodeInit = {}): Promise<[Node, Node]> {
   const [near, far] = [await startNode({ name: 'near', ...init }), await startNode({ name: 'far', ...init })]
+  const met = nextEvent(far, 'peer:join', ({ peer }) => peer === near.id)
   await near.connect(addressOf(far))
+  // Which it has let in a moment later
+  await met
   return [near, far]
 }
 

@@ -1,9 +1,16 @@
 /** The growth as a picture: small charts over the number of nodes, in SVG written by hand. */
+import type { CheckResult } from './checks/check.ts'
+import { QUERIES_TO_FIRST } from './checks/growth.ts'
 import type { SimResult } from './scenario.ts'
+
+/** A size of mesh, and what was proved of any size. */
+export interface Drawn extends SimResult {
+  readonly proof: readonly CheckResult[]
+}
 
 interface Line {
   readonly label: string
-  readonly value: (result: SimResult) => number
+  readonly value: (result: Drawn) => number
 }
 
 interface Chart {
@@ -46,6 +53,36 @@ const CHARTS: readonly Chart[] = [
     ]
   },
   {
+    title: 'The DHT alone: to the first',
+    unit: 'queries',
+    to: 30,
+    lines: [
+      { label: 'p50', value: (r) => proved(r, 'own find', QUERIES_TO_FIRST) },
+      { label: 'p95', value: (r) => proved(r, 'own find', 'queries to the first, p95') },
+      { label: 'bound of p95', value: () => 25 }
+    ]
+  },
+  {
+    title: 'The DHT alone: a whole walk',
+    unit: 'queries, p50',
+    to: 80,
+    lines: [
+      { label: 'asked', value: (r) => proved(r, 'own find', 'queries of a whole walk, p50') },
+      { label: 'bound', value: () => 75 }
+    ]
+  },
+  {
+    title: 'The DHT alone: found',
+    unit: '%',
+    from: 90,
+    to: 100,
+    lines: [
+      { label: '30 % liars', value: (r) => proved(r, 'liars', '30 % liars: found, %') },
+      { label: '20 sybils', value: (r) => proved(r, 'sybils', 'found as we publish, %') },
+      { label: 'half gone', value: (r) => proved(r, 'churn', 'found after one more publication, %') }
+    ]
+  },
+  {
     title: 'Background of a node',
     unit: 'messages/s',
     lines: [{ label: 'sent', value: (r) => r.messagesPerNodeSecond }]
@@ -75,7 +112,7 @@ const COLOURS = ['#1f6feb', '#d1570a', '#2a9d4a']
 const TICKS = 4
 const HEADER_HEIGHT = 34
 
-export function drawGrowth(results: readonly SimResult[], caption: string): string {
+export function drawGrowth(results: readonly Drawn[], caption: string): string {
   const width = COLUMNS * CHART.width
   const height = HEADER_HEIGHT + Math.ceil(CHARTS.length / COLUMNS) * CHART.height
   const charts = CHARTS.map((chart, i) => {
@@ -92,7 +129,12 @@ export function drawGrowth(results: readonly SimResult[], caption: string): stri
   ].join('\n')
 }
 
-function drawChart(chart: Chart, results: readonly SimResult[]): string {
+function proved({ nodes, proof }: Drawn, check: string, what: string): number {
+  const result = proof.find((each) => each.name === check && each.nodes === nodes)
+  return result?.measures.find((measure) => measure.what === what)?.value ?? Number.NaN
+}
+
+function drawChart(chart: Chart, results: readonly Drawn[]): string {
   const sizes = results.map((result) => result.nodes)
   const values = chart.lines.flatMap((line) => results.map(line.value)).filter(Number.isFinite)
   const from = Math.min(chart.from ?? 0, ...(chart.from === undefined ? [] : values.map(Math.floor)))
@@ -131,7 +173,7 @@ function axes(sizes: readonly number[], range: { from: number; to: number }, { x
   return [...rows, ...columns, name].join('\n')
 }
 
-function drawLine({ value }: Line, results: readonly SimResult[], { x, y }: Scale, colour: string): string {
+function drawLine({ value }: Line, results: readonly Drawn[], { x, y }: Scale, colour: string): string {
   const points = results
     .filter((result) => Number.isFinite(value(result)))
     .map((result) => [px(x(result.nodes)), px(y(value(result)))])

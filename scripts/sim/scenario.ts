@@ -5,6 +5,8 @@ import type * as product from '../../src/index.ts'
 import type { Node } from '../../src/node.ts'
 import { built } from '../bench/built.ts'
 import { median, percentile } from '../bench/measure.ts'
+import { catalogue } from './checks/catalogue.ts'
+import { type CheckResult, runCheck } from './checks/check.ts'
 import { createLedger } from './meter.ts'
 import type { Random } from './random.ts'
 import { createRandom } from './random.ts'
@@ -65,12 +67,16 @@ export interface SimResult {
   readonly newcomerRecall: number
   readonly newcomerFalselyComplete: number
   readonly newcomerFirstP50Ms: number
+  /** What a mesh of whole nodes promises. */
+  readonly catalogue: CheckResult
   /** By protocol, each message once, of the whole run. */
   readonly messages: Readonly<Record<string, number>>
 }
 
 const STARTS_AT_ONCE = 4
 const QUIET_MS = 2_000
+/** Watched for less, the traffic is that of nodes that have just met. */
+const SETTLED_MS = 5_000
 const LOOK_MS = 250
 const MAX_RESTING_LOAD = 0.7
 const FIND_TIMEOUT_MS = 10_000
@@ -81,6 +87,7 @@ const random = createRandom(plan.seed)
 const ledger = createLedger()
 const { createNode } = await built<typeof product>('index.js')
 process.send?.(await simulate(layOut(plan.nodes, random)))
+process.send?.('done')
 // Stopping hundreds of nodes one by one measures nothing.
 process.exit()
 
@@ -99,6 +106,19 @@ async function simulate(world: World): Promise<SimResult> {
   const connections = mean(nodes.map((node) => node.status().connections))
   const finds = await findAll(nodes, world, random)
   progress(`${finds.length} finds in ${seconds(finds.reduce((sum, find) => sum + find.endMs, 0))}`)
+  const checked = await runCheck(
+    catalogue,
+    {
+      nodes,
+      names: [...world.owners.keys()],
+      random,
+      ledger,
+      idleBytesPerNodeSecond: background.bytesPerNodeSecond,
+      isSettled: plan.watchMs >= SETTLED_MS
+    },
+    nodes.length
+  )
+  progress(`${checked.name} ${checked.ok ? 'holds' : 'does not hold'}, ${checked.seconds.toFixed(1)} s`)
   const newcomers = await joinAndFind(nodes, world)
   progress(`${newcomers.length} newcomers' finds in ${seconds(newcomers.reduce((sum, find) => sum + find.endMs, 0))}`)
   return {
@@ -117,6 +137,7 @@ async function simulate(world: World): Promise<SimResult> {
     newcomerRecall: recallOf(newcomers),
     newcomerFalselyComplete: falselyComplete(newcomers),
     newcomerFirstP50Ms: median(newcomers.flatMap((find) => find.firstMs ?? [])),
+    catalogue: checked,
     messages: Object.fromEntries([...ledger.messages()].toSorted(([, a], [, b]) => b - a))
   }
 }

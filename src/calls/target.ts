@@ -3,6 +3,7 @@ import { MeshError } from '../errors.ts'
 import type { Network } from '../network/index.ts'
 import type { Registry } from '../registry/index.ts'
 import { agentId, agentName } from '../registry/messages.ts'
+import type { Pins } from '../tools/index.ts'
 import type { Trust } from '../trust/index.ts'
 import type { AgentAddress } from './index.ts'
 
@@ -30,13 +31,17 @@ export interface TargetComponents {
   readonly registry: Pick<Registry, 'definition' | 'record'>
   readonly network: Pick<Network, 'peers'>
   readonly discovery: Pick<Discovery, 'named'>
+  /** Remembers what short names mean. */
+  readonly pins: Pick<Pins, 'checkName'>
+  /** Knows the names that the owner gave to peers. */
   readonly trust: Pick<Trust, 'named'>
 }
 
 /**
  * Finds the one agent that is meant; an id needs no looking.
  *
- * @throws {MeshError} INVALID_ARGUMENT, NOT_FOUND, AMBIGUOUS with the candidates as hint
+ * @throws {MeshError} INVALID_ARGUMENT, NOT_FOUND, AMBIGUOUS with the candidates as hint, DEFINITION_CHANGED for a short name that
+ *   meant an agent of another key before
  */
 export function resolveTarget(
   text: string,
@@ -53,23 +58,40 @@ async function lookUp(
   components: TargetComponents,
   signal: AbortSignal
 ): Promise<AgentAddress> {
-  if (alias !== undefined) return one(text, peersNamed(alias, components), agent)
-  const isOurs = hasAgent(components.registry, agent)
-  const others = await components.discovery.named(agent, { signal })
-  const peers = others.map(({ record }) => record.id.split('/')[0] ?? '').filter((peer) => peer !== components.self)
-  return one(text, isOurs ? [components.self, ...peers] : peers, agent)
+  const { discovery, pins, registry, self, trust } = components
+  const isOurs = alias === undefined && hasAgent(registry, agent)
+  // A PeerId can't be claimed, nor can a name that the owner gave
+  const exact = alias === undefined ? undefined : (readPeerId(alias) ?? trust.named(alias))
+  if (exact !== undefined) return { peer: exact, agent }
+  const peers = alias === undefined ? await offeredBy(agent, discovery, signal) : peersNamed(alias, components)
+  const others = peers.filter((peer) => peer !== self || alias !== undefined)
+  const found = one(text, isOurs ? [self, ...others] : others, agent)
+  if (found.peer !== self) await pins.checkName(text.slice(0, MAX_TEXT), `${found.peer}/${found.agent}`)
+  return found
+}
+
+/** Names of agents and of peers have 64 characters at most. */
+const MAX_TEXT = 160
+
+async function offeredBy(
+  agent: string,
+  discovery: TargetComponents['discovery'],
+  signal: AbortSignal
+): Promise<readonly string[]> {
+  const records = await discovery.named(agent, { signal })
+  return records.map(({ record }) => record.id.split('/')[0] ?? '')
 }
 
 function hasAgent(registry: TargetComponents['registry'], agent: string): boolean {
   return registry.definition(agent) !== undefined || registry.record(agent) !== undefined
 }
 
-/** A PeerId; the peer that the owner calls so, here or away; else the name that a connected peer or this node gives itself. */
-function peersNamed(alias: string, { self, name, network, trust }: TargetComponents): string[] {
-  if (agentId.safeParse(`${alias}/a`).success) return [alias]
-  // Whoever else calls itself so is another
-  const called = trust.named(alias)
-  if (called !== undefined) return [called]
+function readPeerId(text: string): string | undefined {
+  return agentId.safeParse(`${text}/a`).success ? text : undefined
+}
+
+/** By the name that a connected peer or this node gives itself. */
+function peersNamed(alias: string, { self, name, network }: TargetComponents): string[] {
   const named = network.peers().filter((peer) => peer.name === alias)
   return [...(name === alias ? [self] : []), ...named.map(({ peer }) => peer)]
 }

@@ -127,9 +127,6 @@ export const CANDIDATE_TIMEOUT_MS = 2000
 /** Time to take over all records of a peer. */
 export const SYNC_TIMEOUT_MS = 10_000
 
-/** Time for one key's walk through the DHT when publishing. */
-export const PROVIDE_TIMEOUT_MS = 10_000
-
 /** Peers asked at once: those to be dialled, those connected, those synchronised in the background. */
 export const DIAL_LANES = 3
 export const PEER_LANES = 16
@@ -141,6 +138,13 @@ export const MAX_FETCHES = 1000
 
 /** Peers that one find asks without being connected to them. */
 export const MAX_CANDIDATES = 256
+
+/** Others named beside something that is missing. */
+export const MAX_OTHERS = 8
+
+/** How long it isn't told again that something is missing, and of how much that is remembered. */
+export const MISSING_AGAIN_MS = 60 * 60_000
+export const MAX_MISSING = 1000
 
 /** Results that one find holds for a reader that is slow. */
 export const MAX_RESULTS = 20_000
@@ -161,6 +165,83 @@ export const MAX_WATCHES = 256
 
 /** Time to say goodbye. */
 export const STOP_TIMEOUT_MS = 1000
+
+/**
+ * Nodes up to which the catalogue is switched on: 1,500 with half-hour sessions make the 1.6 messages a second that cost 4 kB/s. It is
+ * off above 2,000, and in between it stays as it is.
+ */
+export const CATALOGUE_NODES = 1500
+export const CATALOGUE_SLACK = 4 / 3
+
+/** A catalogue that has been busier than this for so long is left, whatever its size, and looked at again after an hour. */
+export const BUSY_PER_SECOND = 3
+export const BUSY_MS = 5 * 60_000
+export const QUIET_MS = 60 * 60_000
+
+/** Walks of finds: three disjoint paths of four requests each reach the 20 nearest with 100 messages, the first holder after some 25. */
+export const FIND_PATHS = 3
+export const FIND_ALPHA = 4
+export const FIND_WIDTH = 20
+
+/** Messages of one key's reading: who needs one provider only first takes as many as a million nodes need to reach a holder. */
+export const FIRST_WAVE_MESSAGES = 40
+export const MAX_READ_MESSAGES = 120
+
+/** Walks that publish: one path reaches 98 % of the nearest at a third of the messages; 60 wide, since 20 ids hide a key that 20 hold. */
+export const PUBLISH_PATHS = 1
+export const PUBLISH_ALPHA = 6
+export const PUBLISH_WIDTH = 60
+export const MAX_PUBLISH_MESSAGES = 200
+
+/** Of those, the nearest that get a provider record too, for who speaks nothing else: as many as stock gives it. */
+export const PROVIDER_RECORDS = 20
+
+/** How often keys are published and how long that holds, while this node is younger than a day, and then; give or take a tenth. */
+export const PUBLISH_MS = 60 * 60_000
+export const HINT_LIFETIME_MS = 150 * 60_000
+export const STEADY_AFTER_MS = 24 * 60 * 60_000
+export const STEADY_PUBLISH_MS = 6 * 60 * 60_000
+export const STEADY_HINT_LIFETIME_MS = 14 * 60 * 60_000
+export const PUBLISH_JITTER = 0.1
+
+/** Keys published per minute at most, half at once: a holder takes 16 a minute from one publisher, and in a small mesh all hold all. */
+export const PUBLISH_BURST = 8
+export const PUBLISH_EVERY_MS = 7500
+
+/** A key that nobody took is tried again after this. */
+export const PUBLISH_RETRY_MS = 60_000
+
+/** Peers that speak no hints, how long that is believed of one, and hints whose signature needn't be checked again: 0.5 kB each. */
+export const MAX_PLAIN_PEERS = 5000
+export const PLAIN_MS = 60 * 60_000
+export const MAX_VERIFIED_HINTS = 2000
+
+/** Holders whose every hint is read by who wants all that there is: one may have left something out. */
+export const FULL_READS = 3
+
+/** Holders told at once that something is withdrawn. */
+export const WITHDRAW_LANES = 16
+
+/** Places beside a key that a crowd around it can't all occupy: random ones among the 48 nodes nearest to it. */
+export const REGION_POINTS = 3
+export const REGION_NODES = 48
+
+/** As in a mesh of three million. */
+export const MAX_REGION_BITS = 16
+
+/** Providers of one key from where on they publish in shards too (SCALE §3: 20 holders have 99.7 % of 1,000), and shards that a find reads. */
+export const SHARD_SIZE = 1000
+export const MAX_SHARDS_READ = 8
+export const SHARD_LANES = 4
+
+/** Within this of a boundary a provider publishes in the shard above and below too, for others may count otherwise. */
+export const SHARD_MARGIN = 0.15
+
+/** The most providers that a holder's word is taken for. */
+export const MAX_TOTAL = 10_000_000
+
+/** Peers that a find has yet to ask, of all that holders and hints named: 120 holders name 20 each. */
+export const MAX_QUEUED_CANDIDATES = 2400
 
 /** Routing tables at 1,500 nodes, the catalogue's size, hold fewer peers than this (SCALE §5: 79 at 300). */
 export const CATALOGUE_TABLE_PEERS = 150

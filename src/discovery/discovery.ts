@@ -1,35 +1,56 @@
+import { LRUCache } from 'lru-cache'
 import { MeshError } from '../errors.ts'
 import type { MeshEventName, MeshEvents } from '../events.ts'
-import { agentId as agentIdSchema, agentName, type Query, type SignedRecord } from '../registry/messages.ts'
+import { subnetOf } from '../network/subnet.ts'
+import { agentName, type Query, type SignedRecord } from '../registry/messages.ts'
+import type { Endpoint } from '../rpc/index.ts'
 import { type Advertiser, createAdvertiser } from './advertise.ts'
-import { createCache, nameOf, peerOf, type RecordCache, type RecordChange } from './cache.ts'
+import { createCache, peerOf, type RecordCache, type RecordChange } from './cache.ts'
 import {
   ALONE_FACTOR,
   CANDIDATE_TIMEOUT_MS,
-  CATALOGUE_TABLE_PEERS,
+  CATALOGUE_NODES,
   CHANGED_MS,
   CHANGED_PER_RECORD_MS,
   FIND_TIMEOUT_MS,
+  MAX_MISSING,
   MAX_PEER_HINTS,
   MAX_WATCHES,
+  MISSING_AGAIN_MS,
   REPUBLISH_ATTEMPTS,
   REPUBLISH_MS,
   SETTLE_MS,
   STOP_TIMEOUT_MS,
-  TRUSTED_MS,
   UPKEEP_MS
 } from './constants.ts'
+import { createHintsClient } from './dht-hints-client.ts'
+import { createHintsEndpoint } from './dht-hints-endpoint.ts'
+import { createHolders } from './dht-holders.ts'
+import { createDhtSource, type DhtSource } from './dht-source.ts'
 import { find } from './find.ts'
+import type { FindComponents } from './find-components.ts'
+import { createFindCounts } from './find-counts.ts'
 import { createHints, type Hints, hintAddresses, hintOf } from './hints.ts'
-import type { Change, Discovery, DiscoveryComponents, DiscoveryInit, FindOptions, FindResults } from './index.ts'
+import type {
+  Change,
+  Discovery,
+  DiscoveryComponents,
+  DiscoveryInit,
+  DiscoveryStatus,
+  FindOptions,
+  FindResults,
+  Missing
+} from './index.ts'
 import { createLocalRecords, type LocalRecords } from './local.ts'
 import { hintMatches } from './match.ts'
 import type { Hint } from './messages.ts'
 import { createPeers, type Peers } from './peers.ts'
 import { createPuller, type Puller } from './pull.ts'
 import { createRecordsEndpoint, recordsProtocol } from './records.ts'
-import { createRefusals, type Refusal, type Refusals } from './refusals.ts'
+import { createRefusals, type Refusals } from './refusals.ts'
 import { createRendezvous, type Rendezvous } from './rendezvous.ts'
+import { resolve } from './resolve.ts'
+import { createSwitches, type Switches } from './switches.ts'
 import { createTopics, type Topics } from './topics.ts'
 import { watch } from './watch.ts'
 
@@ -52,13 +73,25 @@ export class MeshDiscovery implements Discovery {
   readonly #hintListeners = new Set<(hint: Hint) => void>()
   readonly #watches = new Set<(hint: Hint) => boolean>()
   readonly #undo: (() => void)[] = []
+  readonly #counts = createFindCounts()
+  readonly #switches: Switches
+  readonly #dht: DhtSource
+  /** What was told to be missing lately. */
+  readonly #missing = new LRUCache<string, true>({
+    max: MAX_MISSING,
+    ttl: MISSING_AGAIN_MS,
+    perf: { now: () => this.#now() }
+  })
   #startedAt = 0
   #republish: NodeJS.Timeout | undefined
   #telling: NodeJS.Timeout | undefined
   #toldAt = Number.NEGATIVE_INFINITY
 
-  constructor(components: DiscoveryComponents, { settleMs = SETTLE_MS }: DiscoveryInit) {
-    const { clock: now = Date.now, emit, identity, network, registry, rpc } = components
+  constructor(
+    components: DiscoveryComponents,
+    { catalogueNodes = CATALOGUE_NODES, settleMs = SETTLE_MS }: DiscoveryInit
+  ) {
+    const { clock: now = Date.now, emit, identity, network, random = Math.random, registry, rpc } = components
     const peer = identity.id
     const onHint = (hint: Hint, giver: string) => this.#hear(hint, giver)
     this.#components = components
@@ -76,9 +109,30 @@ export class MeshDiscovery implements Discovery {
     this.#peers = createPeers({ peer, network, puller: this.#puller, cache, hints, now, onHint })
     const addresses = () => network.status().addresses
     const isSmall = () => this.#isSmall()
-    this.#topics = createTopics({ peer, gossip: network.gossip, addresses, cache, hints, refusals, now, onHint })
-    this.#advertiser = createAdvertiser({ network, isSmall, now })
-    this.#rendezvous = createRendezvous({ peer, network, isSmall, peers: this.#peers, topics: this.#topics, now })
+    this.#switches = createSwitches({
+      catalogueNodes,
+      nodes: () => network.dht.size,
+      tableSize: () => network.status().routingTable,
+      now,
+      onCatalogue: (to) => this.#setCatalogue(to)
+    })
+    const onCatalogue = () => this.#switches.heard()
+    const heard = { cache, hints, refusals, now, onHint, onCatalogue }
+    this.#topics = createTopics({ peer, gossip: network.gossip, addresses, ...heard })
+    const client = createHintsClient({ rpc })
+    const holders = createHolders({
+      identity,
+      dht: network.dht,
+      client,
+      addresses: () => hintAddresses(addresses()),
+      refusals,
+      ...(components.onBroken && { onBroken: components.onBroken }),
+      now
+    })
+    this.#dht = createDhtSource({ peer, dht: network.dht, holders, random })
+    this.#advertiser = createAdvertiser({ peer, network, holders, counts: this.#counts, isSmall, now, random })
+    const met = { peers: this.#peers, topics: this.#topics, dht: this.#dht }
+    this.#rendezvous = createRendezvous({ peer, network, isSmall, now, ...met })
   }
 
   async start(): Promise<void> {
@@ -92,6 +146,7 @@ export class MeshDiscovery implements Discovery {
         ...(policy && { policy })
       })
     )
+    await rpc.handle(this.#hintsEndpoint())
     this.#topics.start()
     this.#listen('peer:join', ({ peer }) => this.#joined(peer))
     this.#listen('peer:leave', ({ peer }) => this.#peers.left(peer))
@@ -145,39 +200,10 @@ export class MeshDiscovery implements Discovery {
     return this.#local.get(agentId) ?? this.#cache.get(agentId)
   }
 
-  async resolve(agentId: string, { signal }: { signal: AbortSignal }): Promise<SignedRecord> {
-    if (!agentIdSchema.safeParse(agentId).success) {
-      throw new MeshError('INVALID_ARGUMENT', `${JSON.stringify(agentId.slice(0, 160))} is not an agent id`, {
-        hint: 'write it as <PeerId>/<name>'
-      })
-    }
-    const known = this.known(agentId)
-    if (known !== undefined && this.#isCurrent(known)) return known
-    const peer = peerOf(agentId)
-    const notFound = new MeshError('NOT_FOUND', `${peer} gives no record of an agent ${nameOf(agentId)}`)
-    if (peer === this.#peer) throw notFound
-    let refusal: Refusal | undefined
-    let given: SignedRecord | undefined
-    if (!this.#peers.isConnected(peer)) await this.#components.network.learn(peer, this.#hints.addressesOf(peer))
-    await this.#puller.pull(
-      peer,
-      { id: agentId },
-      {
-        signal,
-        source: 'peer',
-        timeoutMs: FIND_TIMEOUT_MS,
-        onRecord: (signed) => {
-          if (signed.record.id === agentId) given = signed
-        },
-        onRefusal: (reason) => {
-          refusal = reason
-        }
-      }
-    )
-    if (given !== undefined) return given
-    if (refusal !== undefined) throw new MeshError('INVALID_RECORD', `the record of ${agentId} was refused: ${refusal}`)
-    this.#cache.forget(agentId)
-    throw notFound
+  resolve(agentId: string, { signal }: { signal: AbortSignal }): Promise<SignedRecord> {
+    const components = { peer: this.#peer, network: this.#components.network, cache: this.#cache, now: this.#now }
+    const rooms = { local: this.#local, hints: this.#hints, peers: this.#peers, puller: this.#puller }
+    return resolve({ ...components, ...rooms }, agentId, signal)
   }
 
   async named(name: string, { signal }: { signal: AbortSignal }): Promise<readonly SignedRecord[]> {
@@ -198,6 +224,11 @@ export class MeshDiscovery implements Discovery {
     return this.#refusals.counts()
   }
 
+  status(): DiscoveryStatus {
+    const nodes = this.#components.network.dht.size
+    return { catalogue: this.#switches.catalogue, ...(nodes !== undefined && { nodes }), ...this.#counts.all() }
+  }
+
   async *#watch(query: Query, matches: (hint: Hint) => boolean, signal: AbortSignal): AsyncGenerator<Change> {
     if (this.#watches.size >= MAX_WATCHES) throw new MeshError('BUSY', `a node has at most ${MAX_WATCHES} watches`)
     this.#watches.add(matches)
@@ -208,7 +239,22 @@ export class MeshDiscovery implements Discovery {
     }
   }
 
-  #findComponents() {
+  #hintsEndpoint(): Endpoint {
+    const { network, onBroken } = this.#components
+    const { dht } = network
+    return createHintsEndpoint({
+      holder: dht.holder,
+      closest: (position, count) => dht.closest(position, count),
+      subnetOf: (peer) => subnetOf(network.peers().find((each) => each.peer === peer)?.address),
+      addressesOf: (peer) => hintAddresses(network.addressesOf(peer)),
+      refusals: this.#refusals,
+      ...(onBroken && { onBroken }),
+      now: this.#now
+    })
+  }
+
+  #findComponents(): FindComponents {
+    const { healthOf = () => 'unknown', pinned = () => [], trustOf = () => 'unknown' } = this.#components
     return {
       peer: this.#peer,
       network: this.#components.network,
@@ -216,7 +262,13 @@ export class MeshDiscovery implements Discovery {
       cache: this.#cache,
       hints: this.#hints,
       peers: this.#peers,
-      healthOf: this.#components.healthOf ?? (() => 'unknown' as const),
+      dht: this.#dht,
+      refusals: this.#refusals,
+      counts: this.#counts,
+      healthOf,
+      trustOf,
+      pinned,
+      onMissing: (missing) => this.#tellMissing(missing),
       now: this.#now,
       settleMs: () => this.#startedAt + this.#settleMs - this.#now(),
       isYoung: () =>
@@ -232,7 +284,25 @@ export class MeshDiscovery implements Discovery {
 
   /** Whether the catalogue can tell everybody what there is. */
   #isSmall(): boolean {
-    return this.#components.network.status().routingTable <= CATALOGUE_TABLE_PEERS
+    return this.#switches.catalogue === 'on'
+  }
+
+  #setCatalogue(to: 'on' | 'off'): void {
+    this.#topics.setCatalogue(to)
+    if (this.#startedAt === 0 || this.#stopping.signal.aborted) return
+    // What the one doesn't tell any more the other has to, and what was said meanwhile wasn't heard.
+    if (to === 'off') this.#advertiser.upkeep()
+    else this.#peers.askAgain()
+  }
+
+  #tellMissing(missing: readonly Missing[]): void {
+    for (const { agent, name, others } of missing) {
+      const key = `${agent} ${name}`
+      if (this.#missing.has(key)) continue
+      this.#missing.set(key, true)
+      this.#counts.add('missed')
+      this.#components.emit('capability:missing', { agent, capability: name, others: others.length })
+    }
   }
 
   /** Tells the mesh of a change of an own record. */
@@ -258,7 +328,6 @@ export class MeshDiscovery implements Discovery {
     for (const listener of this.#hintListeners) listener(hint)
   }
 
-  /** Hints for a node that joins: own ones, then those of records this node has seen, then what it was told. */
   /** Many changes together, at a pace that asking for all records bears. */
   #tellSoon(): void {
     if (this.#telling !== undefined) return
@@ -281,6 +350,7 @@ export class MeshDiscovery implements Discovery {
     }
   }
 
+  /** Hints for a node that joins: own ones, then those of records this node has seen, then what it was told. */
   *#tellable(): Iterable<Hint> {
     const told = new Set<string>()
     const counts = new Map<string, number>()
@@ -301,14 +371,6 @@ export class MeshDiscovery implements Discovery {
   #addressesOf(peer: string): readonly string[] {
     const said = this.#components.network.addressesOf(peer)
     return said.length > 0 ? hintAddresses(said) : this.#hints.addressesOf(peer)
-  }
-
-  #isCurrent({ record }: SignedRecord): boolean {
-    const { id, seq } = record
-    const peer = peerOf(id)
-    if (peer === this.#peer) return true
-    const isTrusted = this.#peers.isConnected(peer) || this.#now() - (this.#cache.verifiedAt(id) ?? 0) < TRUSTED_MS
-    return isTrusted && !this.#hints.isReplaced(id, seq)
   }
 
   #joined(peer: string): void {
@@ -335,6 +397,7 @@ export class MeshDiscovery implements Discovery {
   }
 
   #upkeep(): void {
+    this.#switches.upkeep()
     this.#cache.expire()
     this.#hints.expire()
     this.#peers.upkeep()

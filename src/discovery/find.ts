@@ -3,49 +3,27 @@ import { pushable } from 'it-pushable'
 import type { CID } from 'multiformats/cid'
 import { MeshError } from '../errors.ts'
 import type { HealthState } from '../health/index.ts'
-import type { Network } from '../network/index.ts'
 import type { Query, SignedRecord } from '../registry/messages.ts'
-import { keyOf, type Match, peerOf, type RecordCache } from './cache.ts'
-import { DIAL_LANES, FIND_TIMEOUT_MS, MAX_CANDIDATES, MAX_RESULTS, PEER_LANES, TRUSTED_MS } from './constants.ts'
-import type { Hints } from './hints.ts'
-import type { FindOptions, FindResults, FindSource, FindSummary, Found } from './index.ts'
-import { createLane } from './lane.ts'
-import type { LocalRecords } from './local.ts'
+import { type Asking, createAsking } from './asking.ts'
+import { keyOf, type Match, peerOf } from './cache.ts'
+import { FIND_TIMEOUT_MS, MAX_RESULTS, TRUSTED_MS } from './constants.ts'
+import { type Explain, explainTo } from './explain.ts'
+import type { FindComponents } from './find-components.ts'
+import type { FindOptions, FindResults, FindSource, FindSummary, Found, Missing } from './index.ts'
 import { capabilityMatch, hintMatches } from './match.ts'
 import type { Hint } from './messages.ts'
+import { type Expected, expectedOf } from './missing.ts'
 import { queryKeys } from './names.ts'
-import type { Peers } from './peers.ts'
-
-export interface FindComponents {
-  /** This node's PeerId. */
-  readonly peer: string
-  readonly network: Network
-  readonly local: LocalRecords
-  readonly cache: RecordCache
-  readonly hints: Hints
-  readonly peers: Peers
-  /** How an agent is, by its id. */
-  readonly healthOf: (agentId: string) => HealthState
-  readonly now: () => number
-  /** Milliseconds to wait yet for the first peers of a young node. */
-  readonly settleMs: () => number
-  /** True when this node has no peer yet and may still get one. */
-  readonly isYoung: () => boolean
-  /** Whether the mesh is so small that the catalogue tells everybody what there is. */
-  readonly isSmall: () => boolean
-  /** Tells of each new hint. @returns how to stop listening */
-  readonly onHint: (listener: (hint: Hint) => void) => () => void
-  /** Aborted when the node stops. */
-  readonly stopping: AbortSignal
-}
+import { recordsByWorth } from './worth.ts'
 
 /** @throws {MeshError} INVALID_ARGUMENT at once when the options make no sense */
 export function find(components: FindComponents, options: FindOptions): FindResults {
-  const { timeoutMs = FIND_TIMEOUT_MS, limit = MAX_RESULTS, signal, ...query } = options
+  const { timeoutMs = FIND_TIMEOUT_MS, limit = MAX_RESULTS, signal, onStep, ...query } = options
   if (!Number.isInteger(limit) || limit < 1) throw new MeshError('INVALID_ARGUMENT', 'limit is a number from 1')
   if (!Number.isFinite(timeoutMs) || timeoutMs < 0)
     throw new MeshError('INVALID_ARGUMENT', 'timeoutMs is a number from 0')
-  const search = new Search(components, query, { timeoutMs, limit: Math.min(limit, MAX_RESULTS) })
+  const init = { timeoutMs, limit: Math.min(limit, MAX_RESULTS), explain: explainTo(onStep) }
+  const search = new Search(components, query, init)
   const ended = Promise.withResolvers<FindSummary>()
   let isStarted = false
 
@@ -70,6 +48,7 @@ const SLICE = 256
 interface SearchInit {
   readonly timeoutMs: number
   readonly limit: number
+  readonly explain: Explain
 }
 
 /** One find: all sources side by side, each result once, until nothing is left to ask. */
@@ -79,21 +58,26 @@ class Search {
   readonly #init: SearchInit
   readonly #match: Match
   readonly #hintMatches: (hint: Hint) => boolean
+  readonly #expected: Expected
   readonly #results = pushable<Found>({ objectMode: true })
   readonly #ended = new AbortController()
   readonly #seen = new Set<string>()
-  readonly #asked = new Set<string>()
-  readonly #peerLane = createLane(PEER_LANES)
-  readonly #dialLane = createLane(DIAL_LANES)
-  #candidates = 0
+  /** Ids of agents by `<kind> <name>` of what was found of them. */
+  readonly #found = new Map<string, Set<string>>()
+  readonly #asking: Asking
+  #messages = 0
   #pending = 0
   #count = 0
+  /** How many offer a match, as the DHT's holders say. */
+  #total = 0
   /** Nothing has been left out so far. */
   #isWhole = true
   #isExhausted = false
   /** The reader took everything. */
   #isRead = false
   #isWalking = false
+  #missing: readonly Missing[] = []
+  #why: 'limit' | 'deadline' | 'cancelled' | 'exhausted' = 'cancelled'
 
   constructor(components: FindComponents, query: Query, init: SearchInit) {
     this.#components = components
@@ -101,15 +85,30 @@ class Search {
     this.#init = init
     this.#match = capabilityMatch(query)
     this.#hintMatches = hintMatches(query)
+    this.#expected = expectedOf(query, components.pinned)
+    this.#asking = createAsking(components, {
+      query,
+      explain: init.explain,
+      signal: this.#ended.signal,
+      work: (work) => this.#work(work),
+      onRecord: (signed, source) => this.#yield(signed, source)
+    })
   }
 
   get summary(): FindSummary {
-    return { complete: this.#isExhausted && this.#isWhole && this.#isRead, count: this.#count }
+    const complete = this.#isExhausted && this.#isWhole && this.#asking.isWhole && this.#isRead
+    const agents = new Set([...this.#found.values()].flatMap((each) => [...each])).size
+    return {
+      complete,
+      count: this.#count,
+      estimate: Math.max(agents, this.#total),
+      ...(complete && this.#missing.length > 0 && { missing: this.#missing })
+    }
   }
 
   async *run(signal: AbortSignal | undefined): AsyncGenerator<Found> {
-    const end = () => this.#end()
-    const timer = setTimeout(end, this.#init.timeoutMs)
+    const end = () => this.#end('cancelled')
+    const timer = setTimeout(() => this.#end('deadline'), this.#init.timeoutMs)
     const signals = [this.#components.stopping, ...(signal === undefined ? [] : [signal])]
     for (const other of signals) other.addEventListener('abort', end, { once: true })
     const stopListening = this.#listen()
@@ -126,19 +125,22 @@ class Search {
       clearTimeout(timer)
       stopListening()
       for (const other of signals) other.removeEventListener('abort', end)
+      this.#conclude()
     }
   }
 
   #start(): void {
-    const { hints, isSmall, peers, settleMs } = this.#components
-    this.#work(async () => {
+    const { counts, hints, isSmall, peers, settleMs } = this.#components
+    counts.add('finds')
+    this.#tellBegin()
+    void this.#work(async () => {
       const cached = this.#fromCache()
       if (this.#query.id !== undefined) this.#ask(peerOf(this.#query.id), 'peer')
       for (const peer of peers.connected()) this.#ask(peer, 'peer')
       for (const hint of hints.all()) this.#follow(hint)
       await cached
     })
-    this.#work(async () => {
+    void this.#work(async () => {
       const { signal } = this.#ended
       await sleep(settleMs(), signal)
       if (!isSmall()) this.#fromDht()
@@ -148,11 +150,14 @@ class Search {
 
   /** Whatever any search brings in while this one runs is a result of this one too. */
   #listen(): () => void {
-    const { cache, onHint, peers } = this.#components
+    const { cache, isSmall, onHint, peers, refusals } = this.#components
+    // A walk through a large mesh connects to whom it asks: they needn't all be asked for their own records too.
+    const isPassing = () => this.#isWalking && !isSmall()
     const stop = [
       cache.onChange(({ after, source }) => after && this.#yield(after, source)),
       onHint((hint) => this.#follow(hint)),
-      peers.onJoin((peer) => this.#ask(peer, 'peer'))
+      peers.onJoin((peer) => isPassing() || this.#ask(peer, 'peer')),
+      refusals.onRefusal((peer, reason) => this.#init.explain({ step: 'refused', peer, reason }))
     ]
     return () => {
       for (const stopListening of stop) stopListening()
@@ -173,15 +178,13 @@ class Search {
     for (const records of last.values()) this.#fromSlice(records)
   }
 
-  /** Yields connected peers' records first, then the newest; asks owners for what may be out of date. */
-  #fromSlice(slice: SignedRecord[]): void {
-    const { cache, hints, now, peers } = this.#components
-    const isNear = ({ record: { id } }: SignedRecord) =>
-      peerOf(id) === this.#components.peer || peers.isConnected(peerOf(id))
-    slice.sort((a, b) => Number(isNear(b)) - Number(isNear(a)) || b.record.seq - a.record.seq)
-    for (const signed of slice) {
+  /** Yields the most trusted peers' records first, then those of connected ones, then the newest; asks owners for what may be out of date. */
+  #fromSlice(slice: readonly SignedRecord[]): void {
+    const { cache, hints, now, peer: self, peers, trustOf } = this.#components
+    const isNear = (peer: string) => peer === self || peers.isConnected(peer)
+    for (const signed of recordsByWorth(slice, { trustOf, isNear, match: this.#match })) {
       const { id, seq } = signed.record
-      const isTrusted = isNear(signed) || now() - (cache.verifiedAt(id) ?? 0) < TRUSTED_MS
+      const isTrusted = isNear(peerOf(id)) || now() - (cache.verifiedAt(id) ?? 0) < TRUSTED_MS
       if (hints.isReplaced(id, seq)) this.#ask(peerOf(id), 'topic')
       else if (isTrusted) this.#yield(signed, 'cache')
       else this.#ask(peerOf(id), 'cache')
@@ -198,77 +201,70 @@ class Search {
   #fromDht(): void {
     if (this.#isWalking || this.#ended.signal.aborted) return
     this.#isWalking = true
-    for (const key of queryKeys(this.#query) ?? []) this.#work(() => this.#walk(key))
+    const keys = queryKeys(this.#query) ?? []
+    if (keys.length > 0) this.#components.counts.add('walkedFinds')
+    else this.#tell('dht', 'not asked: only a name, or a name space, has a key')
+    for (const key of keys) void this.#work(() => this.#read(key))
   }
 
-  async #walk(key: CID): Promise<void> {
-    const onEnd = (complete: boolean) => {
-      this.#isWhole &&= complete
-    }
-    const { signal } = this.#ended
-    const found = this.#components.network.providers.find(key, { signal, onEnd })
-    for await (const peer of found) this.#ask(peer, 'dht')
+  async #read(key: CID): Promise<void> {
+    const { counts, dht } = this.#components
+    const { complete, messages, total } = await dht.read(key, {
+      signal: this.#ended.signal,
+      explain: this.#init.explain,
+      depth: this.#init.limit === 1 ? 'any' : 'all',
+      isSuspicious: () => this.#expected.missing(this.#found).length > 0,
+      onNamed: (holder, named) => this.#asking.askNamed(holder, named)
+    })
+    counts.add('messages', messages)
+    this.#messages += messages
+    this.#total += total
+    this.#isWhole &&= complete
   }
 
-  /** Asks a peer for what matches, once in this search; one whose records are all here only if a hint tells of another. */
-  #ask(peer: string, source: FindSource, { isTold = false } = {}): void {
-    const { cache, peers } = this.#components
-    if (peer === this.#components.peer || this.#asked.has(peer) || (peers.isFresh(peer) && !isTold)) return
-    this.#asked.add(peer)
-    const isConnected = peers.isConnected(peer)
-    if (!isConnected) this.#candidates++
-    if (this.#candidates > MAX_CANDIDATES) {
-      this.#isWhole = false
-      return
-    }
-    const { signal } = this.#ended
-    const lane = isConnected ? this.#peerLane : this.#dialLane
-    const onRecord = (signed: SignedRecord) => this.#yield(signed, source)
-    this.#work(() =>
-      lane.run(async () => {
-        const outcome = await peers.ask(peer, this.#query, { signal, source, onRecord })
-        if (outcome === 'silent') this.#isWhole = false
-        // Its records are older than TRUSTED_MS, or they wouldn't have been asked for.
-        if (outcome === 'gone' && source === 'cache') for (const id of this.#idsOf(peer)) cache.forget(id)
-      }, signal)
-    )
+  #ask(peer: string, source: FindSource, options: { readonly isTold?: boolean } = {}): void {
+    void this.#asking.ask(peer, source, options) // never rejects
   }
 
-  #idsOf(peer: string): readonly string[] {
-    return this.#components.cache.ofPeer(peer).map(({ record }) => record.id)
-  }
-
-  #yield(signed: SignedRecord, source: FindSource): void {
+  /** @returns whether anything of it matches */
+  #yield(signed: SignedRecord, source: FindSource): boolean {
+    const { cache, now } = this.#components
     const { id: agent, seq, expiresAt } = signed.record
-    for (const capability of this.#match(signed.record)) {
+    const matches = this.#match(signed.record)
+    for (const capability of matches) {
       const key = `${agent} ${keyOf(capability)}`
       if (this.#ended.signal.aborted || this.#seen.has(key)) continue
       this.#seen.add(key)
-      this.#results.push({ agent, peer: peerOf(agent), capability, source, record: { seq, expiresAt } })
-      if (this.#seen.size >= this.#init.limit) this.#end()
+      const agents = this.#found.get(keyOf(capability))
+      this.#found.set(keyOf(capability), (agents ?? new Set()).add(agent))
+      this.#init.explain({ step: 'found', agent, name: capability.name, source })
+      const verifiedAt = new Date(cache.verifiedAt(agent) ?? now()).toISOString()
+      this.#results.push({ agent, peer: peerOf(agent), capability, source, record: { seq, expiresAt }, verifiedAt })
+      if (this.#seen.size >= this.#init.limit) this.#end('limit')
     }
+    return matches.length > 0
   }
 
-  /** Keeps the search going until the work is done. */
-  #work(work: () => Promise<void>): void {
+  /** Keeps the search going until the work is done; never rejects. */
+  async #work(work: () => Promise<void>): Promise<void> {
     if (this.#ended.signal.aborted) return
     this.#pending++
-    work()
-      .catch(() => {
-        this.#isWhole = false
-      })
-      .finally(() => {
-        this.#pending--
-        if (this.#pending > 0 || this.#ended.signal.aborted) return
-        if (this.#mayNeedDht()) this.#fromDht()
-        if (this.#pending > 0) return
-        this.#isExhausted = true
-        this.#end()
-      })
+    try {
+      await work()
+    } catch {
+      this.#isWhole = false
+    }
+    this.#pending--
+    if (this.#pending > 0 || this.#ended.signal.aborted) return
+    if (this.#mayNeedDht()) this.#fromDht()
+    if (this.#pending > 0) return
+    this.#isExhausted = true
+    this.#end('exhausted')
   }
 
-  #end(): void {
+  #end(why: 'limit' | 'deadline' | 'cancelled' | 'exhausted'): void {
     if (this.#ended.signal.aborted) return
+    this.#why = why
     this.#isWhole &&= this.#isCovered()
     this.#ended.abort()
     this.#results.end()
@@ -286,6 +282,33 @@ class Search {
     if (isYoung()) return false
     // In a small mesh the DHT needn't have been told of anything yet.
     return isSmall() ? peers.isSettled : this.#isWalking && queryKeys(this.#query) !== undefined
+  }
+
+  #conclude(): void {
+    this.#missing = this.#expected.missing(this.#found)
+    const { complete } = this.summary
+    if (complete) this.#components.onMissing(this.#missing)
+    const messages = this.#messages + this.#asking.messages
+    this.#init.explain({ step: 'ended', why: this.#why, complete, messages, candidates: this.#asking.candidates })
+  }
+
+  #tellBegin(): void {
+    const { cache, hints, isSmall, network, peers } = this.#components
+    const { routingTable } = network.status()
+    const nodes = network.dht.size
+    this.#init.explain({
+      step: 'began',
+      catalogue: isSmall() ? 'on' : 'off',
+      ...(nodes !== undefined && { nodes }),
+      peers: peers.connected().length,
+      routingTable,
+      records: cache.size,
+      hints: hints.size
+    })
+  }
+
+  #tell(source: FindSource, says: string): void {
+    this.#init.explain({ step: 'source', source, says })
   }
 }
 

@@ -34,6 +34,21 @@ export function segmentKey(kind: CapabilityKind, segment: string): CID {
   return keyOf(`${CAPABILITY_PREFIX}/${kind}/${segment}.*`)
 }
 
+/**
+ * Provider key of a share of those under another key, who are too many for one.
+ *
+ * @param bits the first bits that their {@link shardBits} has, as `0` and `1`
+ */
+export function shardKey(root: CID, bits: string): CID {
+  return keyOf(`${CAPABILITY_PREFIX}/shard/${root.toString()}/${bits}`)
+}
+
+/** The first bits of a node's place among the shards: of the SHA-256 of its PeerId's text. */
+export function shardBits(peer: string, count: number): string {
+  const [first = 0, second = 0] = createHash('sha256').update(peer).digest()
+  return (first * 256 + second).toString(2).padStart(16, '0').slice(0, count)
+}
+
 /** Provider keys under which whatever matches is announced; undefined when the DHT can't serve the query. */
 export function queryKeys(query: Query): readonly CID[] | undefined {
   const { name } = query

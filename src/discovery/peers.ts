@@ -59,6 +59,8 @@ export interface Peers {
   left(peer: string): void
   /** What is here of its records is not all any more, as it says itself. */
   outdated(peer: string): void
+  /** Has one of the peers tell again what it knows of others. */
+  askAgain(): void
   /** Takes over again what isn't fresh any more. */
   upkeep(): void
   /** @returns how to stop listening */
@@ -176,7 +178,7 @@ class ConnectedPeers implements Peers {
     this.#silent.delete(peer)
     for (const listener of this.#listeners) listener(peer)
     this.#welcomeIn(Math.random() * JOIN_JITTER_MS, peer)
-    this.#snapshots.start(() => this.#askAgain())
+    this.#snapshots.start(() => this.askAgain())
   }
 
   outdated(peer: string): void {
@@ -193,6 +195,19 @@ class ConnectedPeers implements Peers {
     this.#states.delete(peer)
     this.#snapshots.left(peer)
     this.#progress()
+  }
+
+  askAgain(): void {
+    const peers = this.connected().filter((peer) => this.isFresh(peer))
+    const peer = peers[Math.floor(Math.random() * peers.length)]
+    if (peer === undefined) return
+    this.#background(
+      (signal) => this.#takeSnapshot(peer, signal),
+      () => {
+        this.#meetMore()
+        this.#progress()
+      }
+    )
   }
 
   upkeep(): void {
@@ -299,20 +314,6 @@ class ConnectedPeers implements Peers {
   async #takeSnapshot(peer: string, signal: AbortSignal): Promise<void> {
     // Who gives no sound records of its own isn't asked about others'.
     if (this.isFresh(peer)) await this.#snapshots.take(peer, signal)
-  }
-
-  /** Asks one of the peers again what it knows of others. */
-  #askAgain(): void {
-    const peers = this.connected().filter((peer) => this.isFresh(peer))
-    const peer = peers[Math.floor(Math.random() * peers.length)]
-    if (peer === undefined) return
-    this.#background(
-      (signal) => this.#takeSnapshot(peer, signal),
-      () => {
-        this.#meetMore()
-        this.#progress()
-      }
-    )
   }
 
   /** Dials owners that hints tell of while there are few peers. */

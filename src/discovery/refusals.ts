@@ -28,15 +28,23 @@ export type Refusal =
 export interface Refusals {
   add(peer: string, reason: Refusal): void
   counts(): Readonly<Record<string, number>>
+  /** @returns how to stop listening */
+  onRefusal(listener: (peer: string, reason: Refusal) => void): () => void
 }
 
 export function createRefusals(emit: Emit): Refusals {
   const counts = new Map<Refusal, number>()
+  const listeners = new Set<(peer: string, reason: Refusal) => void>()
   return {
     add(peer, reason) {
       counts.set(reason, (counts.get(reason) ?? 0) + 1)
       emit('record:refused', { peer, reason })
+      for (const listener of listeners) listener(peer, reason)
     },
-    counts: () => Object.fromEntries(counts)
+    counts: () => Object.fromEntries(counts),
+    onRefusal(listener) {
+      listeners.add(listener)
+      return () => listeners.delete(listener)
+    }
   }
 }

@@ -1,6 +1,7 @@
 import type { Network } from '../network/index.ts'
 import type { CapabilityKind } from '../registry/messages.ts'
 import { ANNOUNCE_INTERVAL_MS, CAPABILITY_PREFIX, FIND_TIMEOUT_MS, RENDEZVOUS_PEERS } from './constants.ts'
+import type { DhtSource } from './dht-source.ts'
 import { createLane } from './lane.ts'
 import { segmentKey } from './names.ts'
 import type { Peers } from './peers.ts'
@@ -17,7 +18,8 @@ export interface Rendezvous {
 export interface RendezvousComponents {
   /** This node's PeerId. */
   readonly peer: string
-  readonly network: Network
+  readonly network: Pick<Network, 'gossip'>
+  readonly dht: DhtSource
   /** Whether the mesh is so small that the catalogue tells everybody what there is. */
   readonly isSmall: () => boolean
   readonly peers: Peers
@@ -28,12 +30,14 @@ export interface RendezvousComponents {
 export function createRendezvous({
   peer: self,
   network,
+  dht,
   isSmall,
   peers,
   topics,
   now
 }: RendezvousComponents): Rendezvous {
   const lane = createLane(1)
+  const meeting = createLane(1)
   const stopping = new AbortController()
   const work = new Set<Promise<void>>()
   const triedAt = new Map<string, number>()
@@ -42,14 +46,24 @@ export function createRendezvous({
   async function meet(topic: string): Promise<void> {
     const [kind = '', segment = ''] = topic.slice(CAPABILITY_PREFIX.length + 1).split('/')
     const signal = AbortSignal.any([stopping.signal, AbortSignal.timeout(FIND_TIMEOUT_MS)])
+    const enough = new AbortController()
     let wanted = RENDEZVOUS_PEERS - network.gossip.members(topic).length
-    // The topics of this room are made of the three kinds.
-    for await (const peer of network.providers.find(segmentKey(kind as CapabilityKind, segment), { signal })) {
-      if (wanted <= 0) return
-      if (peer === self || peers.isConnected(peer)) continue
+    const meetOne = async (peer: string): Promise<void> => {
+      if (wanted <= 0 || peer === self || peers.isConnected(peer)) return
       const outcome = await peers.ask(peer, { name: `${segment}*` }, { signal, source: 'dht' })
       if (outcome === 'answered') wanted--
+      if (wanted <= 0) enough.abort()
     }
+    // The topics of this room are made of the three kinds.
+    await dht.read(segmentKey(kind as CapabilityKind, segment), {
+      signal: AbortSignal.any([signal, enough.signal]),
+      explain: () => {},
+      depth: 'any',
+      isSuspicious: () => false,
+      onNamed: async (_, named) => {
+        for (const { peer } of named) await meeting.run(() => meetOne(peer), signal)
+      }
+    })
   }
 
   return {

@@ -22,6 +22,8 @@ import type { Refusal, Refusals } from './refusals.ts'
 /** Hints by gossip: what this node says of its agents, and what it hears of others'. */
 export interface Topics {
   start(): void
+  /** Joins or leaves the topic on which everybody's hints are. */
+  setCatalogue(to: 'on' | 'off'): void
   /** To be called with each change of an own record; publishes as far as the budget allows, the rest later. */
   announce(change: RecordChange): Promise<void>
   /** Whether a change can be said on topics: others take the hints of MAX_PEER_HINTS agents of one node. */
@@ -46,6 +48,8 @@ export interface TopicsComponents {
   readonly hints: Hints
   readonly refusals: Refusals
   readonly now: () => number
+  /** Called with each message on the catalogue, whatever it is worth. */
+  readonly onCatalogue: () => void
   /** Called with each hint that its own author sent and that is news. */
   readonly onHint: (hint: Hint, author: string) => void
 }
@@ -66,6 +70,8 @@ class GossipTopics implements Topics {
   readonly #sending
   readonly #receiving
   readonly #authors
+  #isStarted = false
+  #hasCatalogue = true
 
   constructor(components: TopicsComponents) {
     const { now } = components
@@ -80,7 +86,13 @@ class GossipTopics implements Topics {
   }
 
   start(): void {
-    this.#join(CATALOGUE_TOPIC)
+    this.#isStarted = true
+    this.#update()
+  }
+
+  setCatalogue(to: 'on' | 'off'): void {
+    this.#hasCatalogue = to === 'on'
+    if (this.#isStarted) this.#update()
   }
 
   canSay({ agent, after }: RecordChange): boolean {
@@ -172,7 +184,8 @@ class GossipTopics implements Topics {
   /** Joins the topics that are wanted now, those of own offers first, and leaves the others. */
   #update(): void {
     const wanted = [...new Set([...this.#offered.values()].flat()), ...this.#watched.keys()]
-    const chosen = new Set([CATALOGUE_TOPIC, ...new Set(wanted).values().take(MAX_TOPICS)])
+    const catalogue = this.#hasCatalogue ? [CATALOGUE_TOPIC] : []
+    const chosen = new Set([...catalogue, ...new Set(wanted).values().take(MAX_TOPICS)])
     for (const topic of this.#joined) {
       if (chosen.has(topic)) continue
       this.#joined.delete(topic)
@@ -190,6 +203,7 @@ class GossipTopics implements Topics {
 
   #receive(topic: string, author: string, data: Uint8Array): TopicVerdict {
     if (author === this.#components.peer) return 'ignore'
+    if (topic === CATALOGUE_TOPIC) this.#components.onCatalogue()
     const message = readMessage(topic, author, data)
     if (message === 'later') return 'ignore'
     if (typeof message === 'string') return this.#refuse(author, message, 'reject')

@@ -3,7 +3,8 @@ import type { Capability, Query, SignedRecord } from '../registry/messages.ts'
 import { keyOf, peerOf } from './cache.ts'
 import { type Changes, createChanges } from './changes.ts'
 import { TRUSTED_MS, WATCH_FIND_MS } from './constants.ts'
-import { type FindComponents, find } from './find.ts'
+import { find } from './find.ts'
+import type { FindComponents } from './find-components.ts'
 import type { Change, FindSource, Found } from './index.ts'
 import { capabilityMatch } from './match.ts'
 import { queryTopics } from './names.ts'
@@ -40,7 +41,8 @@ export async function* watch(components: WatchComponents, query: Query, signal: 
     }
     void keepLooking(components, query, { ended, changes })
     for await (const [agent, source] of changes.until(ended)) {
-      const after = foundIn(local.get(agent) ?? cache.get(agent), source, match)
+      const verifiedAt = new Date(cache.verifiedAt(agent) ?? now()).toISOString()
+      const after = foundIn(local.get(agent) ?? cache.get(agent), { source, verifiedAt }, match)
       yield* difference(shown.get(agent) ?? new Map(), after)
       if (after.size > 0) shown.set(agent, after)
       else shown.delete(agent)
@@ -67,7 +69,7 @@ async function keepLooking(components: FindComponents, query: Query, { ended, ch
 
 function foundIn(
   signed: SignedRecord | undefined,
-  source: FindSource,
+  told: Pick<Found, 'source' | 'verifiedAt'>,
   match: (record: SignedRecord['record']) => readonly Capability[]
 ): Map<string, Found> {
   if (signed === undefined) return new Map()
@@ -75,7 +77,7 @@ function foundIn(
   return new Map(
     match(signed.record).map((capability) => [
       keyOf(capability),
-      { agent, peer: peerOf(agent), capability, source, record: { seq, expiresAt } }
+      { agent, peer: peerOf(agent), capability, record: { seq, expiresAt }, ...told }
     ])
   )
 }

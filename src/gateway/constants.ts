@@ -18,3 +18,6 @@ export const MAX_TIMEOUT_MS = 86_400_000
 
 /** Of a call that names none. */
 export const DEFAULT_CALL_TIMEOUT_MS = 30_000
+
+/** Steps of a find that are explained: its messages and candidates are some 400, in a large mesh with shards ten times as many. */
+export const MAX_STEPS = 5_000

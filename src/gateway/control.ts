@@ -11,7 +11,7 @@
  * | `GET /v1/agents/:target` | local name, agent id, `@name`, `@name@peer` | `{signed?, local?}`: its record, and what only its owner knows |
  * | `PATCH /v1/agents/:target` | `AgentPatch` | `LocalAgent` |
  * | `DELETE /v1/agents/:target` | | `{removed: id}` |
- * | `GET /v1/find` | as agents, `timeoutMs`, `limit` | NDJSON of `Found`, ended by `FindSummary` |
+ * | `GET /v1/find` | as agents, `timeoutMs`, `limit`, `explain` | NDJSON of `Found`, ended by `FindSummary`; with `explain=true` its `steps` too |
  * | `GET /v1/watch` | as agents | NDJSON of `Change` |
  * | `POST /v1/call` | `{target, capability, input?, kind?, version?, timeoutMs?}` | `{result}`, or NDJSON of items when the capability streams |
  * | `GET /v1/events` | `?type=peer:join&type=…` | NDJSON of `{event, at, detail}` |

@@ -29,6 +29,7 @@ const EVENTS: Readonly<Record<MeshEventName, true>> = {
   'mailbox:collected': true,
   'mailbox:deposited': true,
   'peer:join': true,
+  'peer:refused': true,
   'peer:leave': true,
   'agent:added': true,
   'agent:updated': true,
@@ -43,6 +44,7 @@ const EVENTS: Readonly<Record<MeshEventName, true>> = {
   'capability:found': true,
   'capability:changed': true,
   'capability:gone': true,
+  'capability:missing': true,
   'record:refused': true,
   'call:denied': true,
   'credential:presented': true,
@@ -97,6 +99,8 @@ export const findQuery = listQuery.extend({
   timeoutMs: timeoutMs.optional(),
   limit: z.coerce.number().int().min(1).optional()
 })
+/** As text: `false` is no truth. */
+export const explainQuery = z.object({ explain: z.enum(['true', 'false']).optional() })
 export const eventsQuery = z.strictObject({
   types: z.array(z.enum(Object.keys(EVENTS) as MeshEventName[], 'no such event')).optional()
 })

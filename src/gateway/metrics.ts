@@ -29,6 +29,39 @@ const GAUGES: Readonly<Record<string, readonly [help: string, read: (status: Nod
   pryx_mesh_messages_dead: ['Messages that no handler could handle', ({ messages }) => messages.deadLetters]
 }
 
+const COUNTED: Readonly<Record<string, readonly [help: string, read: (status: NodeStatus) => number]>> = {
+  pryx_mesh_discovery_catalogue_on: [
+    "Whether everybody's hints are gossiped on one topic",
+    ({ discovery }) => Number(discovery.catalogue === 'on')
+  ],
+  pryx_mesh_discovery_nodes: ['Nodes of the mesh, as walks tell; 0 before the first', ({ dht }) => dht.size ?? 0],
+  pryx_mesh_discovery_finds_total: ['Finds', ({ discovery }) => discovery.finds],
+  pryx_mesh_discovery_walked_finds_total: [
+    'Finds that walked through the DHT',
+    ({ discovery }) => discovery.walkedFinds
+  ],
+  pryx_mesh_discovery_messages_total: ['Messages of finds to holders', ({ discovery }) => discovery.messages],
+  pryx_mesh_discovery_candidates_total: ['Owners asked on the word of others', ({ discovery }) => discovery.candidates],
+  pryx_mesh_discovery_false_candidates_total: [
+    'Of those, the ones that confirmed nothing',
+    ({ discovery }) => discovery.falseCandidates
+  ],
+  pryx_mesh_discovery_published_total: ['Hints that holders took', ({ discovery }) => discovery.published],
+  pryx_mesh_discovery_missed_total: [
+    'Capabilities called before that a whole find did not bring',
+    ({ discovery }) => discovery.missed
+  ],
+  pryx_mesh_dht_walks_total: ['Walks through the DHT', ({ dht }) => dht.walks],
+  pryx_mesh_dht_messages_total: ['Peers asked by walks', ({ dht }) => dht.messages],
+  pryx_mesh_dht_timeouts_total: ['Of those, the ones that did not answer in time', ({ dht }) => dht.timeout],
+  pryx_mesh_dht_unreachable_total: ['Of those, the ones that were not there', ({ dht }) => dht.unreachable],
+  pryx_mesh_dht_invalid_total: ['Of those, the ones that answered nonsense', ({ dht }) => dht.invalid],
+  pryx_mesh_dht_crowded_total: ['Walks that ended in a crowded place', ({ dht }) => dht.crowded],
+  pryx_mesh_dht_dead_removed_total: ['Dead peers removed from the routing table', ({ dht }) => dht.deadRemoved],
+  pryx_mesh_held_entries: ['Hints and provider records kept for others', ({ held }) => held.entries],
+  pryx_mesh_held_keys: ['Keys of those', ({ held }) => held.keys]
+}
+
 export function createMetrics(node: Node): EdgeMetrics {
   const registry = new Registry()
   const registers = [registry]
@@ -45,7 +78,7 @@ export function createMetrics(node: Node): EdgeMetrics {
     buckets: BUCKETS_SECONDS,
     registers
   })
-  const gauges = Object.entries(GAUGES).map(([name, [help, read]]) => ({
+  const gauges = Object.entries({ ...GAUGES, ...COUNTED }).map(([name, [help, read]]) => ({
     gauge: new Gauge({ name, help, registers }),
     read
   }))

@@ -33,7 +33,8 @@ export function routePins(app: App, { node }: Scope): void {
 }
 
 function agentOf(node: Node, target: string): string {
-  const agents = [...new Set(node.pins.list().map(({ agent }) => agent))]
+  // A short name may have been used without any call
+  const agents = [...new Set([...node.pins.list(), ...node.pins.names()].map(({ agent }) => agent))]
   const found = agents.filter(matcher(node, target))
   const [agent] = found
   if (agent === undefined) {

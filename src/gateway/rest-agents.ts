@@ -4,7 +4,7 @@ import type { LocalAgent, Node, SignedRecord } from '../index.ts'
 import { agentName, agentRecord } from '../registry/messages.ts'
 import { agentAddBody, agentPatchBody, findQuery, listQuery, parse } from './messages.ts'
 import { checkMatch, json, type Operation, operation, page, type RestRequest } from './rest-operation.ts'
-import { agent, found, healthReport, listOf } from './rest-schemas.ts'
+import { agent, found, healthReport, listOf, missing } from './rest-schemas.ts'
 
 const params = z.object({
   id: z
@@ -125,7 +125,11 @@ const find = operation({
   answers: {
     200: {
       description: 'What was found; `complete` when every source was asked to its end',
-      schema: listOf(found).extend({ complete: z.boolean() })
+      schema: listOf(found).extend({
+        complete: z.boolean(),
+        estimate: z.number().int(),
+        missing: z.array(missing).optional()
+      })
     }
   },
   async handle({ node, query, signal, allow }) {
@@ -134,7 +138,8 @@ const find = operation({
     // When it fails, so does the iteration
     results.summary.catch(() => {})
     const items = await Array.fromAsync(results)
-    return json({ items, complete: (await results.summary).complete })
+    const { complete, estimate, missing } = await results.summary
+    return json({ items, complete, estimate, ...(missing && { missing }) })
   }
 })
 

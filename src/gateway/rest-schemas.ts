@@ -55,7 +55,17 @@ export const found = z.looseObject({
   peer: z.string(),
   capability,
   source: z.enum(['cache', 'peer', 'topic', 'dht']),
-  record: z.looseObject({ seq: count, expiresAt: time })
+  record: z.looseObject({ seq: count, expiresAt: time }),
+  verifiedAt: time
+})
+
+/** What was called before, and is not to be found any more, or only under another key. */
+export const missing = z.looseObject({
+  agent: z.string(),
+  kind: z.enum(['tool', 'skill', 'model']),
+  name: z.string(),
+  reason: z.enum(['gone', 'another-key']),
+  others: z.array(z.string())
 })
 
 export const peer = z.looseObject({

@@ -1,6 +1,7 @@
 import type { Connection, Libp2p, PeerId } from '@libp2p/interface'
-import { DUPLICATE_GRACE_MS, KAD_PROTOCOL, TOPIC_PREFIX, TWIN_MS } from './constants.ts'
+import { DUPLICATE_GRACE_MS, TWIN_MS } from './constants.ts'
 import type { MeshLibp2p } from './libp2p.ts'
+import type { MeshIds } from './mesh.ts'
 
 /** The newest open connection: of two, the older may be one that nobody has noticed to be dead. */
 export function newestConnection(node: Libp2p, peer: PeerId): Connection | undefined {
@@ -12,14 +13,14 @@ export function newestConnection(node: Libp2p, peer: PeerId): Connection | undef
  *
  * @returns how to stop
  */
-export function tidyConnections(node: MeshLibp2p, id: string): () => void {
+export function tidyConnections(node: MeshLibp2p, id: string, mesh: MeshIds): () => void {
   const timers = new Set<NodeJS.Timeout>()
 
   node.addEventListener('connection:open', ({ detail: { remotePeer } }: CustomEvent<Connection>) => {
     if (node.status !== 'started' || node.getConnections(remotePeer).length < 2) return
     const timer = setTimeout(() => {
       timers.delete(timer)
-      closeTwins(openConnections(node, remotePeer), id)
+      closeTwins(openConnections(node, remotePeer), id, mesh)
     }, DUPLICATE_GRACE_MS)
     timers.add(timer)
   })
@@ -38,22 +39,20 @@ export function tidyConnections(node: MeshLibp2p, id: string): () => void {
  * Two nodes that dial each other at once get two connections; both keep the one that the smaller id dialled. Only
  * connections of about the same age: a later one is there because one side has given up the earlier.
  */
-function closeTwins(connections: readonly Connection[], id: string): void {
+function closeTwins(connections: readonly Connection[], id: string, mesh: MeshIds): void {
   const [oldest] = connections
   if (oldest === undefined) return
   const twins = connections.filter(({ timeline }) => timeline.open - oldest.timeline.open < TWIN_MS)
   const direction = id < oldest.remotePeer.toString() ? 'outbound' : 'inbound'
   const kept = twins.find((twin) => twin.direction === direction) ?? oldest
   for (const twin of twins) {
-    if (twin !== kept && !isInUse(twin)) void twin.close().catch((err: Error) => twin.abort(err))
+    if (twin !== kept && !isInUse(twin, mesh)) void twin.close().catch((err: Error) => twin.abort(err))
   }
 }
 
 /** True when a stream of ours is on it, or one that hasn't said yet what it is. The libraries' streams start anew elsewhere. */
-function isInUse({ streams }: Connection): boolean {
-  return streams.some(
-    ({ protocol }) => protocol === '' || (protocol.startsWith(TOPIC_PREFIX) && protocol !== KAD_PROTOCOL)
-  )
+function isInUse({ streams }: Connection, { prefix, kad }: MeshIds): boolean {
+  return streams.some(({ protocol }) => protocol === '' || (protocol.startsWith(prefix) && protocol !== kad))
 }
 
 function openConnections(node: Libp2p, peer: PeerId): Connection[] {

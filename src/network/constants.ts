@@ -42,7 +42,7 @@ export const ADDRESS_DIAL_TIMEOUT_MS = 4 * SECOND
 export const MAX_PARALLEL_DIALS = 50
 export const MAX_DIAL_QUEUE = 500
 
-/** Addresses tried per peer; whoever announces more is wasting our time. */
+/** Addresses tried per peer, and decoded of one that is named; whoever announces more is wasting our time. */
 export const MAX_ADDRESSES_PER_DIAL = 16
 
 /** Time to first byte: a stream that doesn't say its protocol by then is reset. */
@@ -129,6 +129,23 @@ export const MAX_LATELY_CONNECTED = 1_024
 /** A connection that lasted this long starts the backoff anew. */
 export const RECONNECT_STABLE_MS = 10 * SECOND
 
+// --- meshes
+
+/** The mesh of a node that names none; its ids have no name in them. */
+export const MAIN_MESH = 'main'
+
+/** Ids of any mesh start with it: `/pryx-mesh/…`, `/pryx-mesh@<name>/…`. */
+export const MESH_PREFIX = '/pryx-mesh'
+
+/** A peer of another mesh is let go after this: by then both sides have seen that it is one. */
+export const OTHER_MESH_GRACE_MS = SECOND
+
+/** A kept peer that turned out to be of another mesh is looked at again this often, give or take a half: its owner may move it. */
+export const OTHER_MESH_RETRY_MS = 10 * MINUTE
+
+/** Peers of other meshes that are remembered as such; far more than are connected at once. */
+export const MAX_OTHER_PEERS = 1_024
+
 // --- LAN
 
 /** Ours, so that other libp2p programs on the LAN neither see us nor bother us. */
@@ -161,38 +178,101 @@ export const KAD_PREFIX_LENGTH = 16
 export const KAD_REQUEST_MIN_MS = 1.5 * SECOND
 export const KAD_REQUEST_MAX_MS = 10 * SECOND
 
+/** The same where 9 of 10 answers take less than FAST_ROUND_TRIP_MS: a LAN, where who hasn't answered by then won't. */
+export const KAD_REQUEST_FAST_MS = 0.5 * SECOND
+export const FAST_ROUND_TRIP_MS = 20
+export const FAST_SHARE = 0.9
+
+/** Of the usual time of an answer: a cold dial takes some three times as long, and the far tail twice that. */
+export const REQUEST_TIMEOUT_FACTOR = 8
+
+/** Answers by which the usual time is judged, and how many there must be. */
+export const ROUND_TRIP_WINDOW = 64
+export const MIN_ROUND_TRIPS = 5
+
 /**
- * The node's own neighbourhood and a random key are walked to this often, each node at its own time between half of it and one and a
- * half. A walk dials whom it asks, 20 peers and more: walking at the start brought each node of a mesh of 200 to 46 connections, and
- * the catalogue finds what there is without it. What a search walks past fills the table sooner where the DHT is needed.
+ * The node's own neighbourhood and a random key are walked to in turn this often, each node at its own time between half of it and one
+ * and a half. A walk dials whom it asks, 20 peers and more: walking at the start brought each node of a mesh of 200 to 46 connections,
+ * and the catalogue finds what there is without it. What a search walks past fills the table sooner where the DHT is needed.
  */
-export const KAD_REFRESH_MS = 20 * MINUTE
+export const KAD_REFRESH_MS = 10 * MINUTE
+
+/** One path of six requests finds them as well as three of four, with a third of the messages, where no liar is to be got around. */
+export const REFRESH_ALPHA = 6
+export const REFRESH_MAX_MESSAGES = 120
+export const REFRESH_TIMEOUT_MS = MINUTE
+
+/** Peers of a bucket, of an answer, and those responsible for a key: Kademlia's k. */
+export const KAD_BUCKET_PEERS = 20
+
+/** The closest of the table that a walk starts with. Many of them may be dead, and each path needs its own. */
+export const WALK_START_PEERS = 60
+
+/** Walks by whose median the size of the mesh is judged. */
+export const SIZE_WALKS = 16
+
+/** Density errs by a fifth, rarely by more than half: from here on it knows better than who has only counted those it was told of. */
+export const MAX_COUNT_ERROR = 3
+
+/** 20 peers this many times nearer to a key than the size of the mesh explains are no accident: with 8 it happens once in 10^12 keys. */
+export const CROWDED_FACTOR = 8
+
+/** In a smaller mesh a walk reaches everybody, wherever they sit; and a young node thinks that its mesh is smaller than it is. */
+export const CROWDED_MIN_SIZE = 60
+
+/** Addresses taken of a peer that another peer names, and the length of each. */
+export const MAX_HEARD_ADDRESSES = 8
+export const MAX_HEARD_ADDRESS_LENGTH = 256
+
+/** Peers whose addresses are kept by hearsay; the longest unused are forgotten first. Twelve walks of fakes, 4 MiB at most. */
+export const MAX_HEARD_PEERS = 2_000
+
+/** A peer of the table that isn't connected is pinged this often, give or take a half: 8 a minute find half of a mesh gone within 5 minutes. */
+export const JANITOR_TICK_MS = 7.5 * SECOND
+
+/** Failures in a row after which a peer leaves the table; one may be the way's. */
+export const JANITOR_FAILURES = 2
+
+/** Those that failed once and are asked again in a round, so that many gone at once cost no storm of dials. */
+export const JANITOR_MAX_RETRIES = 4
+
+/** Pings at once after failed requests; who comes later waits for the next round. */
+export const JANITOR_PARALLEL_PINGS = 4
+
+/** Peers taken for dead that are let in again when they answer something. */
+export const MAX_REMOVED_PEERS = 1_024
+
+/** Peers of the table, three times what Kademlia knows of a million; each is looked at for every request. And how many leave in a round. */
+export const MAX_TABLE_PEERS = 1_024
+export const MAX_TRIMMED_PEERS = 64
+
+/** Dial and ping together. */
+export const JANITOR_PING_TIMEOUT_MS = 5 * SECOND
+
+/** All that a peer may send on one stream of the DHT: a dozen requests, where it needs a stream for each. Stock 4 MiB. */
+export const MAX_KAD_REQUEST_BYTES = 16 * KIB
+
+/** A peer that comes back has this long to answer a ping before it is in the table again. */
+export const KAD_JOIN_TIMEOUT_MS = 5 * SECOND
+
+/** The longest that a timer can be set to: what the library does on its own and no option turns off. */
+export const NEVER_MS = 2 ** 31 - 1
 
 /** Peers waiting to be checked for the table: each one named in an answer costs a ping. */
 export const KAD_MAX_TABLE_UPDATES = 64
 
-/** Provider records live 2.5 h at their holders and are renewed hourly; all nodes must agree, for the holder applies it. */
+/** Provider records live 2.5 h at their holders, who can't be told otherwise: all nodes must agree. */
 export const PROVIDER_VALIDITY_MS = 2.5 * HOUR
-export const REPROVIDE_AFTER_MS = HOUR
-export const REPROVIDE_SWEEP_MS = 10 * MINUTE
 
-/** Keys published again at once. */
-export const PROVIDE_CONCURRENCY = 1
-
-/** A table that has doubled is given this long to grow on before keys are published again. */
-export const RETELL_DELAY_MS = 5 * SECOND
-
-/** Publishing one key again. */
-export const PROVIDE_TIMEOUT_MS = MINUTE
-
-/** Keys one node provides. */
-export const MAX_PROVIDED_KEYS = 256
-
-/** Providers that a holder names in an answer, chosen at random; 40,000 of them cost 33 s of CPU. Also where the stock walk stops. */
+/** Providers that a holder names in an answer, chosen at random; 40,000 of them cost 33 s of CPU. More are not decoded. */
 export const MAX_PROVIDERS_PER_ANSWER = 20
 
-/** How long the DHT is asked for the address of a peer that can't be reached at the addresses known. */
+/** How long the mesh is asked for the address of a peer that can't be reached at the addresses known, and how many of it. */
 export const FIND_PEER_TIMEOUT_MS = 5 * SECOND
+export const FIND_PEER_MAX_MESSAGES = 60
+
+/** By which a holder chooses whom it keeps: long enough that nobody guesses it. */
+export const HOLDER_SALT_BYTES = 32
 
 // --- gossip
 

@@ -18,6 +18,7 @@ import {
   TOPIC_PREFIX
 } from './constants.ts'
 import type { Gossip, TopicVerdict } from './index.ts'
+import type { MeshIds } from './mesh.ts'
 
 type Receive = (author: string, data: Uint8Array) => TopicVerdict
 
@@ -104,7 +105,8 @@ export interface MeshGossip extends Gossip {
   detach(): void
 }
 
-export function createGossip(): MeshGossip {
+export function createGossip(mesh: MeshIds): MeshGossip {
+  /** By the topic on the wire. */
   const topics = new Map<string, Receive>()
   let router: GossipSub | undefined
 
@@ -115,8 +117,8 @@ export function createGossip(): MeshGossip {
   }
 
   return {
-    join(topic, receive) {
-      assertTopic(topic)
+    join(name, receive) {
+      const topic = wireTopic(name, mesh)
       if (!topics.has(topic) && topics.size >= MAX_TOPICS) {
         throw new MeshError('BUSY', `already in ${MAX_TOPICS} topics`, { hint: 'Leave one first.' })
       }
@@ -124,22 +126,23 @@ export function createGossip(): MeshGossip {
       topics.set(topic, receive)
       if (isNew && router !== undefined) subscribe(router, topic)
     },
-    leave(topic) {
+    leave(name) {
+      const topic = mesh.wire(name)
       if (!topics.delete(topic) || router === undefined) return
       router.unsubscribe(topic)
       router.topicValidators.delete(topic)
     },
-    async publish(topic, data) {
-      assertTopic(topic)
+    async publish(name, data) {
+      const topic = wireTopic(name, mesh)
       if (data.byteLength > MAX_GOSSIP_BYTES) {
         throw new MeshError('TOO_LARGE', `${data.byteLength} bytes of gossip, ${MAX_GOSSIP_BYTES} are allowed`)
       }
       await router?.publish(topic, data)
     },
-    members: (topic) => router?.getSubscribers(topic).map(String) ?? [],
+    members: (name) => router?.getSubscribers(mesh.wire(name)).map(String) ?? [],
     attach(to) {
       router = to
-      if (isGossipRouter(to)) allowMeshTopics(to, topics)
+      if (isGossipRouter(to)) allowMeshTopics(to, topics, mesh)
       for (const topic of topics.keys()) subscribe(to, topic)
     },
     detach() {
@@ -153,8 +156,8 @@ export function createGossip(): MeshGossip {
  * a topic joined later would have no members for ever: nobody to publish to. Hence subscriptions to any topic of the mesh are
  * noted (bounded by MAX_TOPIC_BYTES_PER_PEER), and only messages are held to the topics joined, before their signature costs anything.
  */
-function allowMeshTopics(router: GossipRouter, joined: ReadonlyMap<string, Receive>): void {
-  router.allowedTopics = { has: (topic) => topic.startsWith(TOPIC_PREFIX) && topic.length <= MAX_TOPIC_LENGTH }
+function allowMeshTopics(router: GossipRouter, joined: ReadonlyMap<string, Receive>, { prefix }: MeshIds): void {
+  router.allowedTopics = { has: (topic) => topic.startsWith(prefix) && topic.length <= MAX_TOPIC_LENGTH }
   const handleReceivedMessage = router.handleReceivedMessage.bind(router)
   router.handleReceivedMessage = async (from, message) => {
     if (joined.has(message.topic)) await handleReceivedMessage(from, message)
@@ -171,8 +174,9 @@ function judge(receive: Receive | undefined, message: Message): TopicValidatorRe
   }
 }
 
-function assertTopic(topic: string): void {
-  if (topic.startsWith(TOPIC_PREFIX) && topic.length <= MAX_TOPIC_LENGTH) return
+function wireTopic(topic: string, mesh: MeshIds): string {
+  const wire = mesh.wire(topic)
+  if (topic.startsWith(TOPIC_PREFIX) && wire.length <= MAX_TOPIC_LENGTH) return wire
   throw new MeshError('INVALID_ARGUMENT', `'${topic.slice(0, 100)}' is not a topic of the mesh`, {
     hint: `Topics start with ${TOPIC_PREFIX} and have at most ${MAX_TOPIC_LENGTH} characters.`
   })

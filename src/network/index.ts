@@ -17,12 +17,18 @@ import type { CID } from 'multiformats/cid'
 import type { Emit } from '../events.ts'
 import type { Identity } from '../identity/index.ts'
 import type { Store } from '../store/index.ts'
+import type { Holder } from './holder.ts'
+import type { Position } from './position.ts'
+import type { Contact, Walk, WalkInit } from './walk.ts'
 
-export { MAX_GOSSIP_BYTES, MAX_PROVIDED_KEYS, MAX_TOPICS } from './constants.ts'
+export { MAX_GOSSIP_BYTES, MAX_TOPICS } from './constants.ts'
+export type { Holder } from './holder.ts'
 export { networkMigrations } from './known-peers.ts'
 export { defaultListen } from './listen.ts'
 export { createNetwork } from './network.ts'
+export { hash, type Position, positionOf } from './position.ts'
 export { createSwarmKey } from './swarm-key.ts'
+export type { Contact, Walk, WalkAnswer, WalkInit, WalkStep, WalkSummary } from './walk.ts'
 
 export interface PeerInfo {
   readonly peer: string
@@ -40,6 +46,8 @@ export interface NetworkStatus {
   readonly addresses: readonly string[]
   readonly lan: LanStatus
   readonly connections: number
+  /** The mesh that this node is of. */
+  readonly mesh: string
   /** Peers in the DHT's routing table. */
   readonly routingTable: number
 }
@@ -65,20 +73,62 @@ export interface Gossip {
   members(topic: string): readonly string[]
 }
 
-/** Hints who provides a key. Nothing it says is true until the provider itself confirms it. */
-export interface ProviderIndex {
+/** Counts since the node was made, and what is so now. */
+export interface DhtStatus {
+  /** Peers in the routing table. */
+  readonly tableSize: number
+  /** Nodes of the mesh, as {@link Dht.size}. */
+  readonly size?: number
+  readonly walks: number
+  /** Peers asked by walks. */
+  readonly messages: number
+  readonly answered: number
+  readonly timeout: number
+  readonly unreachable: number
+  readonly refused: number
+  readonly invalid: number
+  /** Walks that ended in a crowded place. */
+  readonly crowded: number
+  /** Peers of the table that were asked whether they still live. */
+  readonly pings: number
+  /** Peers removed from the table because they don't. */
+  readonly deadRemoved: number
+  /** How long a dial and a request may take just now. */
+  readonly timeoutMs: number
+  /** How long an answer usually takes; unset before there are enough. */
+  readonly medianMs?: number
+}
+
+/** The way to the nodes that are responsible for a key. What it finds are hints, and nothing in them is true until proven. */
+export interface Dht {
+  /** Walks to a position, beginning at the closest peers of the routing table. Without a single one it ends at once. */
+  walk<T>(init: WalkInit<T>): Walk<T>
+  /** The closest peers of the routing table whose addresses are known, the closest first: what others are answered. */
+  closest(position: Position, count: number): readonly Contact[]
   /**
-   * Announces this node as provider of the key until {@link withdraw}: now, hourly, and as the mesh grows.
-   * Resolves when those responsible now have been told, or the signal fires; without a single peer it waits for one.
+   * Asks one peer as every libp2p node understands it (GET_PROVIDERS). Where the providers are is noted as hearsay, for when they are dialled.
    *
-   * @param key its multihash must be SHA-256, which is all that the DHT takes
-   * @throws {MeshError} BUSY at MAX_PROVIDED_KEYS
+   * @throws {MeshError} TIMEOUT, UNREACHABLE, CONNECTION_LOST, UNSUPPORTED_VERSION, INVALID_MESSAGE for an answer that makes no sense
    */
-  provide(key: CID, options: { signal: AbortSignal }): Promise<void>
-  /** Stops announcing; what others hold expires by itself. */
-  withdraw(key: CID): void
-  /** Yields PeerIds as they turn up, each once, until the walk or the signal ends; never throws. `complete` tells whether the walk ended by itself. */
-  find(key: CID, options: { signal: AbortSignal; onEnd?: (complete: boolean) => void }): AsyncIterable<string>
+  askProviders(
+    peer: string,
+    key: CID,
+    options: { signal: AbortSignal }
+  ): Promise<{ closer: readonly Contact[]; providers: readonly string[] }>
+  /**
+   * Asks one peer for peers closer to any position, which is the SHA-256 of the target (FIND_NODE): for a place beside a key, the
+   * target is found by trying.
+   *
+   * @throws {MeshError} as {@link askProviders}
+   */
+  askCloser(peer: string, target: Uint8Array, options: { signal: AbortSignal }): Promise<readonly Contact[]>
+  /** Tells one peer that this node provides a key (ADD_PROVIDER); nothing is answered. @throws {MeshError} as {@link askProviders} */
+  addProvider(peer: string, key: CID, options: { signal: AbortSignal }): Promise<void>
+  /** Nodes of the mesh: the median of what the last 16 complete walks say; undefined before the first. */
+  readonly size: number | undefined
+  /** What this node keeps for others who provide keys near to it. */
+  readonly holder: Holder
+  status(): DhtStatus
 }
 
 export interface NetworkComponents {
@@ -105,6 +155,11 @@ export interface NetworkInit {
   readonly bootstrap?: readonly string[]
   /** Find and be found on the local network by mDNS; default true. */
   readonly lan?: boolean
+  /**
+   * The mesh to be of: nodes of another one are no peers. 1 to 32 of a-z, 0-9 and `-`; default the one that the store was first
+   * used in, else `main`.
+   */
+  readonly mesh?: string
   /** Default TCP and WebSocket. */
   readonly transports?: Libp2pOptions['transports']
   /** Default Noise. */
@@ -118,7 +173,7 @@ export interface NetworkInit {
   readonly measure?: Libp2pOptions['metrics']
 }
 
-/** May be stopped and started again; what was joined, handled and provided stays. */
+/** May be stopped and started again; what was joined and handled stays. */
 export interface Network {
   /** Listens and starts looking for peers. @throws {MeshError} ADDRESS_IN_USE, INVALID_ARGUMENT; INVALID_CONFIG, IO for the swarm key */
   start(): Promise<void>
@@ -150,5 +205,5 @@ export interface Network {
   /** Records the peer's own name for {@link peers}. */
   setName(peer: string, name: string): void
   readonly gossip: Gossip
-  readonly providers: ProviderIndex
+  readonly dht: Dht
 }

@@ -1,5 +1,5 @@
 import type { Migrations, Row, Statement, Store } from '../store/index.ts'
-import { KNOWN_PEERS_DELAY_MS, MAX_KNOWN_ADDRESSES, MAX_KNOWN_PEERS } from './constants.ts'
+import { KNOWN_PEERS_DELAY_MS, MAIN_MESH, MAX_KNOWN_ADDRESSES, MAX_KNOWN_PEERS } from './constants.ts'
 
 /** The tables of this room. */
 export const networkMigrations: Migrations = {
@@ -11,7 +11,11 @@ export const networkMigrations: Migrations = {
       kept INTEGER NOT NULL,
       seen INTEGER NOT NULL
     ) STRICT`,
-    `CREATE TABLE network_port (address TEXT PRIMARY KEY, port INTEGER NOT NULL) STRICT`
+    `CREATE TABLE network_port (address TEXT PRIMARY KEY, port INTEGER NOT NULL) STRICT`,
+    `CREATE TABLE network_mesh (only INTEGER PRIMARY KEY CHECK (only = 1), name TEXT NOT NULL) STRICT`,
+    // Before there were names, all was in one mesh
+    `INSERT INTO network_mesh SELECT 1, '${MAIN_MESH}'
+      WHERE EXISTS (SELECT 1 FROM network_port) OR EXISTS (SELECT 1 FROM network_peer)`
   ]
 }
 
@@ -35,6 +39,9 @@ export interface NetworkMemory {
   /** The port last used for an address that leaves it open. */
   port(address: string): number | undefined
   rememberPorts(ports: ReadonlyMap<string, number>): Promise<void>
+  /** The mesh that all of this belongs to; undefined before the first start. */
+  mesh(): string | undefined
+  rememberMesh(name: string): Promise<void>
   /** Writes what waits. */
   flush(): Promise<void>
 }
@@ -88,6 +95,13 @@ export function createNetworkMemory(store: Store | undefined, clock: () => numbe
       for (const [address, port] of used) ports.set(address, port)
       const sql = 'INSERT OR REPLACE INTO network_port (address, port) VALUES (?, ?)'
       await store?.write([...used].map(([address, port]) => ({ sql, params: [address, port] })))
+    },
+    mesh() {
+      const row = store?.get('SELECT name FROM network_mesh')
+      return typeof row?.name === 'string' ? row.name : undefined
+    },
+    async rememberMesh(name) {
+      await store?.write([{ sql: 'INSERT OR IGNORE INTO network_mesh VALUES (1, ?)', params: [name] }])
     },
     flush
   }

@@ -3,7 +3,7 @@ import { once } from 'node:events'
 import { networkInterfaces } from 'node:os'
 import type { ComponentLogger, PeerDiscovery, PeerInfo, Startable } from '@libp2p/interface'
 import type { Multiaddr } from '@multiformats/multiaddr'
-import { LAN_CHECK_MS, MAX_LAN_DIALS, MDNS_INTERVAL_MS, MDNS_SERVICE, MDNS_YIELD_MS } from './constants.ts'
+import { LAN_CHECK_MS, MAX_LAN_DIALS, MDNS_INTERVAL_MS, MDNS_YIELD_MS } from './constants.ts'
 import type { LanStatus } from './index.ts'
 
 const MULTICAST_ADDRESS = '224.0.0.251' // RFC 6762 §3
@@ -13,6 +13,8 @@ export interface LanComponents {
   /** PeerId of this node. */
   readonly id: string
   readonly logger: ComponentLogger
+  /** The service that is asked for: nodes that ask for another one don't see each other. */
+  readonly service: string
   /** Where this node is reached. */
   readonly addresses: () => Multiaddr[]
   readonly isConnected: (peer: string) => boolean
@@ -117,12 +119,12 @@ class MdnsLan implements Lan {
 }
 
 /** Loaded when first needed: a start need not wait for it. */
-async function createMdns({ logger, addresses }: LanComponents): Promise<Mdns> {
+async function createMdns({ logger, service, addresses }: LanComponents): Promise<Mdns> {
   const { mdns } = await import('@libp2p/mdns')
   type Components = Parameters<ReturnType<typeof mdns>>[0]
   // Of the address manager it uses this one method.
   const addressManager = { getAddresses: addresses } as unknown as Components['addressManager']
-  return mdns({ serviceTag: MDNS_SERVICE, interval: MDNS_INTERVAL_MS })({ addressManager, logger }) as Mdns
+  return mdns({ serviceTag: service, interval: MDNS_INTERVAL_MS })({ addressManager, logger }) as Mdns
 }
 
 /**

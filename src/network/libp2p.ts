@@ -25,9 +25,10 @@ import {
 } from './constants.ts'
 import { createGater } from './gater.ts'
 import { meshGossipsub } from './gossip.ts'
+import { meshKad } from './kad.ts'
 import { type ListenWatch, watchListen } from './listen.ts'
+import type { MeshIds } from './mesh.ts'
 import { tunedNoise } from './noise.ts'
-import { meshDht } from './providers.ts'
 import { boundedWebSockets } from './websockets.ts'
 import { tunedYamux } from './yamux.ts'
 
@@ -57,6 +58,7 @@ export interface Libp2pInit {
   /** What every connection is wrapped in, below its encryption; undefined: nothing. */
   readonly swarmKey?: Uint8Array | undefined
   readonly metrics?: Libp2pOptions['metrics']
+  readonly mesh: MeshIds
   readonly watch: ListenWatch
 }
 
@@ -94,10 +96,11 @@ export function composeLibp2p(components: Libp2pComponents, init: Libp2pInit): P
       addressDialTimeout: ADDRESS_DIAL_TIMEOUT_MS
     },
     services: {
-      identify: identify(),
+      // Whoever lets peers in has it run, and waits for it
+      identify: identify({ runOnConnectionOpen: false }),
       identifyPush: identifyPush(),
       ping: ping(),
-      dht: meshDht(),
+      dht: meshKad(init.mesh.kad),
       pubsub: meshGossipsub()
     }
   })

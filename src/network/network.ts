@@ -1,10 +1,13 @@
-import type { Connection, IdentifyResult, PeerId, Stream } from '@libp2p/interface'
+import type { Connection, Stream } from '@libp2p/interface'
 import { multiaddr } from '@multiformats/multiaddr'
 import { MeshError } from '../errors.ts'
 import { newestConnection, tidyConnections } from './connections.ts'
-import { DIAL_TIMEOUT_MS, MAX_STREAMS_PER_PROTOCOL, REJOIN_PARALLEL_DIALS } from './constants.ts'
+import { DIAL_TIMEOUT_MS, MAIN_MESH, MAX_STREAMS_PER_PROTOCOL, REJOIN_PARALLEL_DIALS } from './constants.ts'
+import { createDht, type MeshDht } from './dht.ts'
+import { lendNode } from './dht-node.ts'
 import { createGossip, type MeshGossip } from './gossip.ts'
 import type { Network, NetworkComponents, NetworkInit, NetworkStatus, PeerInfo, StreamHandler } from './index.ts'
+import { forgetStored } from './kad.ts'
 import { createNetworkMemory, type KnownPeer, type NetworkMemory } from './known-peers.ts'
 import { createLan, type Lan } from './lan.ts'
 import { composeLibp2p, type MeshLibp2p, silentLogger, stopLibp2p } from './libp2p.ts'
@@ -19,19 +22,16 @@ import {
   readPeerId,
   withPort
 } from './listen.ts'
-import {
-  createProviders,
-  forgetOwnProviders,
-  guardProviders,
-  type MeshProviders,
-  quietDht,
-  routingTableSize
-} from './providers.ts'
+import { createMembers, type Members } from './members.ts'
+import { type MeshIds, meshIds } from './mesh.ts'
 import { createReconnector, type Reconnector, type Target } from './reconnect.ts'
-import { dial, dialPeer, openStream } from './streams.ts'
+import { type Dialler, dial, dialPeer, openStream } from './streams.ts'
 import { readSwarmKey } from './swarm-key.ts'
 
-/** @throws {MeshError} INVALID_ARGUMENT for an address to listen on or to join by that isn't one */
+/**
+ * @throws {MeshError} INVALID_ARGUMENT for an address to listen on or to join by that isn't one, or a name of a mesh that can't be
+ *   one; INVALID_CONFIG when the store was used in another mesh
+ */
 export function createNetwork(components: NetworkComponents, init: NetworkInit = {}): Network {
   return new MeshNetwork(components, init)
 }
@@ -39,6 +39,7 @@ export function createNetwork(components: NetworkComponents, init: NetworkInit =
 /** What lives from a start to the next stop. */
 interface Running {
   readonly node: MeshLibp2p
+  readonly members: Members
   readonly reconnector: Reconnector
   readonly lan: Lan | undefined
   readonly endTidying: () => void
@@ -46,7 +47,7 @@ interface Running {
 
 class MeshNetwork implements Network {
   readonly gossip: MeshGossip
-  readonly providers: MeshProviders
+  readonly dht: MeshDht
   readonly #components: NetworkComponents
   readonly #init: NetworkInit
   readonly #listen: readonly string[]
@@ -54,10 +55,8 @@ class MeshNetwork implements Network {
   readonly #memory: NetworkMemory
   readonly #clock: () => number
   readonly #random: () => number
+  readonly #mesh: MeshIds
   readonly #handlers = new Map<string, StreamHandler>()
-  readonly #names = new Map<string, string>()
-  /** Where connected peers listen. */
-  readonly #addresses = new Map<string, readonly string[]>()
   #running: Running | undefined
 
   constructor(components: NetworkComponents, init: NetworkInit) {
@@ -68,25 +67,28 @@ class MeshNetwork implements Network {
     this.#clock = components.clock ?? Date.now
     this.#random = components.random ?? Math.random
     this.#memory = createNetworkMemory(components.store, this.#clock)
-    this.gossip = createGossip()
-    this.providers = createProviders(components.identity.id)
+    this.#mesh = meshIds(init.mesh ?? this.#memory.mesh() ?? MAIN_MESH)
+    refuseOtherMesh(this.#memory.mesh(), this.#mesh.name)
+    this.gossip = createGossip(this.#mesh)
+    this.dht = createDht({ self: components.identity.peerId, clock: this.#clock, random: this.#random })
   }
 
   async start(): Promise<void> {
     if (this.#running !== undefined) return
     const { identity, datastore } = this.#components
-    if (datastore !== undefined) await forgetOwnProviders(datastore, identity.id)
+    if (datastore !== undefined) await forgetStored(datastore)
     const node = await this.#startLibp2p()
+    await this.#memory.rememberMesh(this.#mesh.name)
     const reconnector = createReconnector({
       dial: (target, signal) => this.#dialTarget(node, target, signal),
       isConnected: (peer) => this.isConnected(peer),
       random: this.#random
     })
     const lan = (this.#init.lan ?? true) ? this.#createLan(node, reconnector) : undefined
-    this.#running = { node, reconnector, lan, endTidying: tidyConnections(node, identity.id) }
-    this.#listenToEvents(this.#running)
+    const members = this.#createMembers(node, reconnector)
+    const endTidying = tidyConnections(node, identity.id, this.#mesh)
+    this.#running = { node, members, reconnector, lan, endTidying }
     this.gossip.attach(node.services.pubsub)
-    this.providers.attach(node.services.dht)
     this.#rejoin(this.#running)
     await lan?.start()
   }
@@ -98,9 +100,9 @@ class MeshNetwork implements Network {
     running.reconnector.stop()
     running.endTidying()
     await running.lan?.stop()
-    await this.providers.detach()
+    this.dht.detach()
     this.gossip.detach()
-    for (const peer of running.node.getPeers()) this.#components.emit('peer:leave', { peer: peer.toString() })
+    running.members.stop()
     await stopLibp2p(running.node)
     await this.#memory.flush()
   }
@@ -111,21 +113,17 @@ class MeshNetwork implements Network {
       addresses: running?.node.getMultiaddrs().map(String) ?? [],
       lan: running?.lan?.status() ?? 'off',
       connections: running?.node.getConnections().length ?? 0,
-      routingTable: running === undefined ? 0 : routingTableSize(running.node.services.dht)
+      mesh: this.#mesh.name,
+      routingTable: this.dht.status().tableSize
     }
   }
 
   peers(): readonly PeerInfo[] {
-    const node = this.#running?.node
-    return (node?.getPeers() ?? []).flatMap((id) => {
-      const connection = node === undefined ? undefined : newestConnection(node, id)
-      return connection === undefined ? [] : [this.#describe(connection)]
-    })
+    return this.#running?.members.list() ?? []
   }
 
   isConnected(peer: string): boolean {
-    const node = this.#running?.node
-    return node !== undefined && newestConnection(node, readPeerId(peer)) !== undefined
+    return this.#running?.members.has(peer) ?? false
   }
 
   async connect(text: string, options: { signal?: AbortSignal } = {}): Promise<string> {
@@ -153,13 +151,17 @@ class MeshNetwork implements Network {
     { signal }: { signal: AbortSignal }
   ): Promise<{ stream: Stream; connection: Connection }> {
     this.#refuseBlocked(peer)
-    const { node, reconnector } = this.#started()
-    try {
-      return await openStream(node, readPeerId(peer), protocols, signal)
-    } catch (err) {
+    const { node, members, reconnector } = this.#started()
+    const wire = protocols.map((id) => this.#mesh.wire(id))
+    const opened = await openStream(this.#dialler(node), readPeerId(peer), wire, signal).catch(async (err: unknown) => {
       reconnector.wanted(peer)
+      const connection = newestConnection(node, readPeerId(peer))
+      // A peer of another mesh doesn't speak it either, but no newer version would help
+      if (MeshError.from(err).code === 'UNSUPPORTED_VERSION' && connection) await members.admitted(connection, signal)
       throw err
-    }
+    })
+    members.prove(opened.connection)
+    return opened
   }
 
   async handle(protocol: string, handler: StreamHandler): Promise<void> {
@@ -168,11 +170,11 @@ class MeshNetwork implements Network {
   }
 
   setName(peer: string, name: string): void {
-    if (this.isConnected(peer)) this.#names.set(peer, name)
+    this.#running?.members.setName(peer, name)
   }
 
   addressesOf(peer: string): readonly string[] {
-    return this.#addresses.get(peer) ?? []
+    return this.#running?.members.addressesOf(peer) ?? []
   }
 
   async learn(peer: string, addresses: readonly string[]): Promise<void> {
@@ -236,37 +238,51 @@ class MeshNetwork implements Network {
         connectionEncrypters: this.#init.connectionEncrypters,
         swarmKey,
         metrics: this.#init.measure,
+        mesh: this.#mesh,
         watch: { onListening, onFailure: (failure) => failures.push(failure) }
       }
     )
-    guardProviders(node.services.dht, node.peerStore, this.#random)
-    quietDht(node.services.dht, { isConnected: (peer) => node.getConnections(peer).length > 0, random: this.#random })
+    this.dht.attach(lendNode(node, (peer) => this.#refuseBlocked(peer)))
     for (const [protocol, handler] of this.#handlers) await this.#register(node, protocol, handler)
     try {
       await node.start()
     } catch (cause) {
+      this.dht.detach()
       throw new ListenFailed(failures, cause)
     }
     await this.#memory.rememberPorts(ports)
     return node
   }
 
+  #dialler(node: MeshLibp2p): Dialler {
+    return {
+      node,
+      heardOf: (peer) => this.dht.heardOf(peer),
+      search: (peer, options) => this.dht.search(peer, options)
+    }
+  }
+
   async #register(node: MeshLibp2p, protocol: string, handler: StreamHandler): Promise<void> {
     const contained: StreamHandler = (stream, connection) => {
       try {
+        if (this.#running?.node === node) this.#running.members.prove(connection)
         handler(stream, connection)
       } catch (err) {
         stream.abort(err instanceof Error ? err : new Error('handler failed', { cause: err }))
       }
     }
     // Not libp2p.use(): it runs the handler of the nth stream n times.
-    await node.handle(protocol, contained, { maxInboundStreams: MAX_STREAMS_PER_PROTOCOL, force: true })
+    await node.handle(this.#mesh.wire(protocol), contained, {
+      maxInboundStreams: MAX_STREAMS_PER_PROTOCOL,
+      force: true
+    })
   }
 
   #createLan(node: MeshLibp2p, reconnector: Reconnector): Lan {
     return createLan({
       id: this.#components.identity.id,
       logger: this.#components.logger ?? silentLogger(),
+      service: this.#mesh.mdnsService,
       addresses: () => node.getMultiaddrs(),
       isConnected: (peer) => this.isConnected(peer),
       onSeen: (peer) => reconnector.seen(peer),
@@ -275,27 +291,13 @@ class MeshNetwork implements Network {
     })
   }
 
-  #listenToEvents(running: Running): void {
-    const { node, reconnector } = running
-    const { emit } = this.#components
-    node.addEventListener('peer:connect', ({ detail: peer }: CustomEvent<PeerId>) => {
-      const address = newestConnection(node, peer)?.remoteAddr.toString() ?? ''
-      if (this.#running === running) emit('peer:join', { peer: peer.toString(), address })
-    })
-    node.addEventListener('peer:disconnect', ({ detail: peer }: CustomEvent<PeerId>) => {
-      this.#names.delete(peer.toString())
-      this.#addresses.delete(peer.toString())
-      if (this.#running !== running) return
-      emit('peer:leave', { peer: peer.toString() })
-      reconnector.lost(peer.toString())
-    })
-    node.addEventListener('peer:identify', ({ detail }: CustomEvent<IdentifyResult>) => {
-      const { connection, listenAddrs, peerId } = detail
-      const listening = listenAddrs.map((address) => address.toString().replace(/\/p2p\/[^/]+$/, ''))
-      if (this.isConnected(peerId.toString())) this.#addresses.set(peerId.toString(), listening)
-      const dialled = connection.direction === 'outbound' ? [connection.remoteAddr] : []
-      const addresses = [...dialled.map((address) => address.toString().replace(/\/p2p\/[^/]+$/, '')), ...listening]
-      this.#memory.see(peerId.toString(), [...new Set(addresses)])
+  #createMembers(node: MeshLibp2p, reconnector: Reconnector): Members {
+    return createMembers({
+      node,
+      mesh: this.#mesh,
+      emit: this.#components.emit,
+      onAddresses: (peer, addresses) => this.#memory.see(peer, addresses),
+      onLost: (peer) => reconnector.lost(peer)
     })
   }
 
@@ -329,7 +331,8 @@ class MeshNetwork implements Network {
       const connection =
         peer === undefined || addresses.length > 0
           ? await dial(node, withPeer(addresses, peer), signal)
-          : await dialPeer(node, readPeerId(peer), signal)
+          : await dialPeer(this.#dialler(node), readPeerId(peer), signal)
+      await this.#running?.members.admitted(connection, signal)
       return connection.remotePeer.toString()
     } catch (err) {
       const cause = err instanceof MeshError ? (err.cause as Error | undefined) : undefined
@@ -341,18 +344,6 @@ class MeshNetwork implements Network {
       })
     }
   }
-
-  #describe(connection: Connection): PeerInfo {
-    const peer = connection.remotePeer.toString()
-    const name = this.#names.get(peer)
-    return {
-      peer,
-      address: connection.remoteAddr.toString(),
-      direction: connection.direction,
-      connectedAt: new Date(connection.timeline.open).toISOString(),
-      ...(name === undefined ? {} : { name })
-    }
-  }
 }
 
 class ListenFailed extends Error {
@@ -362,6 +353,14 @@ class ListenFailed extends Error {
     super('start failed', { cause })
     this.failures = failures
   }
+}
+
+/** Whom it knows, and who it is paired with, belongs to a mesh: protocols/decisions/015-a-home-has-one-mesh.md */
+function refuseOtherMesh(remembered: string | undefined, wanted: string): void {
+  if (remembered === undefined || remembered === wanted) return
+  throw new MeshError('INVALID_CONFIG', `this home is of the mesh ${remembered}, not of ${wanted}`, {
+    hint: `Leave --mesh out, or use another home for the mesh ${wanted}.`
+  })
 }
 
 function toMeshError(listen: readonly string[], err: unknown): MeshError {

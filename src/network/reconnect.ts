@@ -1,7 +1,9 @@
 import { setMaxListeners } from 'node:events'
 import { LRUCache } from 'lru-cache'
+import { MeshError } from '../errors.ts'
 import {
   MAX_LATELY_CONNECTED,
+  OTHER_MESH_RETRY_MS,
   RECONNECT_LATELY_MAX_MS,
   RECONNECT_LATELY_MS,
   RECONNECT_MAX_MS,
@@ -42,6 +44,8 @@ export interface Reconnector {
 interface Kept {
   readonly target: Target
   attempts: number
+  /** It answered, and isn't of this mesh. */
+  isForeign: boolean
   timer?: NodeJS.Timeout | undefined
   isDialling: boolean
   /** When it was connected, on the monotonic clock. */
@@ -116,13 +120,15 @@ class Redialler implements Reconnector {
     if (entry.isDialling || !this.#isNeeded(entry)) return
     clearTimeout(entry.timer)
     entry.isDialling = true
+    entry.isForeign = false
     try {
       const peer = await this.#components.dial(entry.target, this.#stopped.signal)
       if (peer === undefined) this.#kept.delete(entry)
       else entry.target.peer = peer
       entry.upSince = performance.now()
-    } catch {
-      entry.attempts++ // why it failed doesn't matter: it is tried again
+    } catch (err) {
+      entry.attempts++ // whatever the reason, it is tried again
+      entry.isForeign = err instanceof MeshError && err.code === 'UNSUPPORTED_VERSION'
     } finally {
       entry.isDialling = false
     }
@@ -140,7 +146,7 @@ class Redialler implements Reconnector {
   #schedule(entry: Kept): void {
     if (this.#stopped.signal.aborted || !this.#kept.has(entry) || entry.isDialling) return
     clearTimeout(entry.timer)
-    entry.timer = setTimeout(() => void this.#attempt(entry), backoffMs(entry, this.#components.random))
+    entry.timer = setTimeout(() => void this.#attempt(entry), pauseMs(entry, this.#components.random))
   }
 
   #find(peer: string): Kept | undefined {
@@ -148,7 +154,7 @@ class Redialler implements Reconnector {
   }
 
   #add(target: Target, { downSince, isPassing }: Pick<Kept, 'downSince' | 'isPassing'>): Kept {
-    const entry: Kept = { target, attempts: 0, isDialling: false, upSince: 0, downSince, isPassing }
+    const entry: Kept = { target, attempts: 0, isForeign: false, isDialling: false, upSince: 0, downSince, isPassing }
     this.#kept.add(entry)
     return entry
   }
@@ -157,6 +163,10 @@ class Redialler implements Reconnector {
     clearTimeout(entry.timer)
     this.#kept.delete(entry)
   }
+}
+
+function pauseMs(entry: Kept, random: () => number): number {
+  return entry.isForeign ? OTHER_MESH_RETRY_MS * (0.5 + random()) : backoffMs(entry, random)
 }
 
 /** Full jitter: uniform in 0 to min(60 s, 1 s × 2^attempts); 15 s for what was connected lately. */

@@ -1,10 +1,18 @@
 import type { Connection, Libp2p, PeerId, Stream } from '@libp2p/interface'
-import type { Multiaddr } from '@multiformats/multiaddr'
+import { type Multiaddr, multiaddr } from '@multiformats/multiaddr'
 import { abortError, MeshError, throwIfAborted } from '../errors.ts'
 import { newestConnection } from './connections.ts'
-import { DIAL_TIMEOUT_MS, FIND_PEER_TIMEOUT_MS, MAX_STREAMS_PER_CONNECTION } from './constants.ts'
+import { DIAL_TIMEOUT_MS, MAX_STREAMS_PER_CONNECTION } from './constants.ts'
 import type { MeshLibp2p } from './libp2p.ts'
-import { routingTableSize } from './providers.ts'
+
+/** How to get to a peer. */
+export interface Dialler {
+  readonly node: MeshLibp2p
+  /** Where others say that it is. */
+  readonly heardOf: (peer: string) => readonly string[]
+  /** Asks the mesh where it is; nothing when nobody knows. Never rejects. */
+  readonly search: (peer: string, options: { signal: AbortSignal }) => Promise<readonly string[]>
+}
 
 /**
  * Opens a stream on the newest connection, dialling when there is none.
@@ -12,13 +20,13 @@ import { routingTableSize } from './providers.ts'
  * @throws {MeshError} UNREACHABLE, UNSUPPORTED_VERSION, TIMEOUT, CANCELLED
  */
 export async function openStream(
-  node: MeshLibp2p,
+  dialler: Dialler,
   peer: PeerId,
   protocols: readonly string[],
   signal: AbortSignal
 ): Promise<{ stream: Stream; connection: Connection }> {
   throwIfAborted(signal)
-  const existing = newestConnection(node, peer)
+  const existing = newestConnection(dialler.node, peer)
   if (existing !== undefined) {
     try {
       return await openOn(existing, protocols, signal)
@@ -27,36 +35,50 @@ export async function openStream(
       if (!(err instanceof MeshError) || err.code !== 'UNREACHABLE' || existing.status === 'open') throw err
     }
   }
-  return openOn(await dialPeer(node, peer, signal), protocols, signal)
+  return openOn(await dialPeer(dialler, peer, signal), protocols, signal)
 }
 
 /**
- * Connects to a peer at the addresses known of it, else at those that the DHT knows.
+ * Connects to a peer at the addresses known of it, or else by hearsay, else at those that the mesh knows.
  *
  * @throws {MeshError} UNREACHABLE, TIMEOUT, CANCELLED
  */
-export async function dialPeer(node: MeshLibp2p, peer: PeerId, signal: AbortSignal): Promise<Connection> {
-  const known = await knownAddresses(node, peer)
-  let failure = unreachable(peer, 'no address of it is known')
-  if (known.length > 0) {
-    try {
-      return await dial(node, peer, signal)
-    } catch (err) {
-      throwIfAborted(signal)
-      failure = MeshError.from(err)
-    }
+export async function dialPeer(dialler: Dialler, peer: PeerId, signal: AbortSignal): Promise<Connection> {
+  const { node, heardOf, search } = dialler
+  const [id, suffix] = [peer.toString(), `/p2p/${peer.toString()}`]
+  const known = [...(await knownAddresses(node, peer)).map(String), ...heardOf(id)]
+  let failure: unknown
+  try {
+    return await reach(node, peer, heardOf(id), signal)
+  } catch (err) {
+    throwIfAborted(signal)
+    failure = err
   }
-  if (routingTableSize(node.services.dht) === 0) throw failure
-  const found = await findAddresses(node, peer, signal)
+  const found = await search(id, { signal })
   throwIfAborted(signal)
-  const fresh = found.filter((address) => !known.some((other) => other.equals(address)))
+  const tried = new Set(known.map((text) => text.replace(suffix, '')))
+  const fresh = found.filter((text) => !tried.has(text.replace(suffix, '')))
   if (fresh.length === 0) throw failure
+  return reach(node, peer, fresh, signal)
+}
+
+/**
+ * Connects to a peer at the addresses known of it and at those given, by hearsay; doesn't search for others.
+ *
+ * @throws {MeshError} UNREACHABLE, TIMEOUT, CANCELLED
+ */
+export async function reach(
+  node: MeshLibp2p,
+  peer: PeerId,
+  heard: readonly string[],
+  signal: AbortSignal
+): Promise<Connection> {
   const suffix = `/p2p/${peer.toString()}`
-  return dial(
-    node,
-    fresh.map((address) => address.encapsulate(suffix)),
-    signal
-  )
+  const known = await knownAddresses(node, peer)
+  const bare = [...known.map(String), ...heard].map((text) => text.replace(/\/p2p\/[^/]+$/, ''))
+  const addresses = [...new Set(bare)].flatMap((text) => toMultiaddr(text + suffix) ?? [])
+  if (addresses.length === 0) throw unreachable(peer, 'no address of it is known')
+  return dial(node, addresses, signal)
 }
 
 /**
@@ -102,7 +124,8 @@ async function openOn(
   return { stream, connection }
 }
 
-async function knownAddresses(node: Libp2p, peer: PeerId): Promise<Multiaddr[]> {
+/** Where a peer is, as it says itself or as it was reached; none when it isn't known. */
+export async function knownAddresses(node: Libp2p, peer: PeerId): Promise<Multiaddr[]> {
   try {
     const { addresses } = await node.peerStore.get(peer)
     return addresses.map(({ multiaddr }) => multiaddr)
@@ -111,12 +134,11 @@ async function knownAddresses(node: Libp2p, peer: PeerId): Promise<Multiaddr[]> 
   }
 }
 
-async function findAddresses(node: Libp2p, peer: PeerId, signal: AbortSignal): Promise<Multiaddr[]> {
-  const deadline = AbortSignal.any([signal, AbortSignal.timeout(FIND_PEER_TIMEOUT_MS)])
+function toMultiaddr(text: string): Multiaddr | undefined {
   try {
-    return (await node.peerRouting.findPeer(peer, { signal: deadline })).multiaddrs
+    return multiaddr(text)
   } catch {
-    return [] // nobody knows
+    return undefined // hearsay
   }
 }
 

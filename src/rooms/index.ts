@@ -94,10 +94,13 @@ export async function openRooms(
 ): Promise<Rooms> {
   const base = await openBase(home, init, resources)
   let presenter: Presenter | undefined
+  let pins: Pins | undefined
+  const pinned = () => pins?.all() ?? []
   const guards = await openGuards(home, init, { ...base, onHeldChange: (peer) => presenter?.changed(peer) }, resources)
-  const mesh = await openMesh(home, init, { ...base, ...guards }, resources)
+  const mesh = await openMesh(home, init, { ...base, ...guards, pinned }, resources)
   const access = await openAccess(init, { ...base, ...guards, ...mesh }, resources)
   presenter = access.presenter
+  pins = access.pins
   const { identity, events } = base
   const checkPermission = createAskCheck(mesh.rpc)
   const calls = createCalls(

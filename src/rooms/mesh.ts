@@ -1,5 +1,5 @@
 import { LRUCache } from 'lru-cache'
-import { createDiscovery } from '../discovery/index.ts'
+import { createDiscovery, type Pinned } from '../discovery/index.ts'
 import {
   createDialledIn,
   createHost,
@@ -24,13 +24,18 @@ import type { Guards } from './guards.ts'
 import type { Base, Rooms } from './index.ts'
 import { acceptedMethods, spokenVersions } from './spoken.ts'
 
+/** What must not go missing unnoticed. */
+interface Expecting {
+  readonly pinned: () => Iterable<Pinned>
+}
+
 /** What speaks to peers and agents. */
 export type Mesh = Speaking & Hosting
 
 export async function openMesh(
   home: Home | undefined,
   init: NodeInit,
-  base: Base & Guards,
+  base: Base & Guards & Expecting,
   resources: AsyncDisposableStack
 ): Promise<Mesh> {
   const { identity, events, store, log, auth, tokens, trust } = base
@@ -51,6 +56,7 @@ export async function openMesh(
     { identity, emit, store, datastore, isBlocked },
     { ...init, ...(measured && { measure: measured.measure }) }
   )
+  events.on('peer:refused', ({ peer, address, reason }) => log(`${peer} at ${address} is no peer: ${reason}`))
   const breaches = countBreaches(log)
   const rpc = createRpc({
     network,
@@ -71,12 +77,33 @@ type Hosting = Pick<Rooms, 'discovery' | 'host' | 'health' | 'dialledIn'>
 /** Agents as they run here, as they fare, and as others find them: each tells the others. */
 function openHost(
   { drivers = [] }: NodeInit,
-  { identity, events, log, policy, trust, registry, network, rpc }: Base & Guards & Speaking
+  {
+    identity,
+    events,
+    log,
+    policy,
+    trust,
+    registry,
+    network,
+    rpc,
+    breaches,
+    pinned
+  }: Base & Guards & Speaking & Expecting
 ): Hosting {
   const { emit, on } = events
   const shared = { identity, registry, network, rpc, policy, emit, on }
   const isKnown = (peer: string): boolean => !['blocked', 'unknown'].includes(trust.of(peer).level)
-  const discovery = createDiscovery({ ...shared, isKnown, healthOf: (agent) => health.stateOf(agent) })
+  const discovery = createDiscovery({
+    ...shared,
+    isKnown,
+    pinned,
+    healthOf: (agent) => health.stateOf(agent),
+    trustOf: (peer) => trust.of(peer).level,
+    onBroken(peer, reason) {
+      breaches.add(peer, reason)
+      trust.note(peer, 'protocol:broken')
+    }
+  })
   const announce = (agent: string): Promise<void> => discovery.announce(agent)
   const health = createHealth({
     ...shared,
@@ -120,6 +147,7 @@ async function openMetrics({ metrics, edge }: NodeInit): Promise<NetworkMetrics 
 /** How often peers broke the protocol since the start. */
 export interface Breaches {
   readonly count: number
+  add(peer: string, reason: string): void
 }
 
 /** Each of these peers is complained about once in a while; more than may be connected at once. */
@@ -127,7 +155,7 @@ const MAX_TOLD_PEERS = 1_024
 const TELL_AGAIN_MS = 60_000
 
 /** A peer may break the protocol as often as it likes: all is counted, little is told. */
-function countBreaches(log: (text: string) => void): Breaches & { add: (peer: string, reason: string) => void } {
+function countBreaches(log: (text: string) => void): Breaches {
   const told = new LRUCache<string, true>({ max: MAX_TOLD_PEERS, ttl: TELL_AGAIN_MS })
   let count = 0
   return {

@@ -6,3 +6,6 @@ export const MAX_DIFF_LINES = 200
 
 /** Characters of a value in a line of a diff; of a longer one, the part from where it differs. */
 export const MAX_DIFF_VALUE_LENGTH = 400
+
+/** Short names whose meaning is remembered; the longest known give way. */
+export const MAX_SHORT_NAMES = 4096

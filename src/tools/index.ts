@@ -35,6 +35,12 @@ export interface Pin {
   }
 }
 
+/** A short name, and the id of the agent that it meant when it was first used. */
+export interface ShortName {
+  readonly text: string
+  readonly agent: string
+}
+
 export interface Pins {
   /**
    * Checks a capability that is about to be called; from memory unless something is new.
@@ -42,11 +48,22 @@ export interface Pins {
    * @throws {MeshError} DEFINITION_CHANGED with `data: { agent, kind, name, diff }`, BUSY at MAX_PINS, IO
    */
   check(agent: string, capability: Capability): Promise<void> | undefined
+  /**
+   * Checks what a short name has been resolved to: the agent that it meant the first time, or of a changed key.
+   *
+   * @param text `@name` or `@name@peer`
+   * @throws {MeshError} DEFINITION_CHANGED with `data: { name, was, is }`, IO
+   */
+  checkName(text: string, agent: string): Promise<void> | undefined
+  /** What short names mean. */
+  names(): readonly ShortName[]
+  /** In no order, and without being sorted first. */
+  all(): Iterable<Pin>
   /** In order of agent and name; suspended ones first. */
   list(agent?: string): readonly Pin[]
   /** Approves what suspended capabilities are now. @returns those approved @throws {MeshError} NOT_FOUND when none is suspended, IO */
   approve(agent: string, name?: string): Promise<readonly Pin[]>
-  /** Forgets pins of an agent or a capability: the next call pins anew. @returns how many */
+  /** Forgets pins of an agent, with the short names that meant it, or of a capability: the next call pins anew. @returns how many pins */
   forget(agent: string, name?: string): Promise<number>
 }
 

@@ -4,7 +4,8 @@ import type { Migrations, Row, Store } from '../store/index.ts'
 import { canonicalJson } from '../wire/index.ts'
 import { MAX_PINS } from './constants.ts'
 import { diffDefinitions } from './diff.ts'
-import type { Pin, Pins, PinsInit } from './index.ts'
+import type { Pin, Pins, PinsInit, ShortName } from './index.ts'
+import { ShortNames } from './short-names.ts'
 
 export const pinsMigrations: Migrations = {
   room: 'tools',
@@ -14,7 +15,8 @@ export const pinsMigrations: Migrations = {
        version TEXT NOT NULL, digest TEXT NOT NULL, definition TEXT NOT NULL, pinned_at TEXT NOT NULL,
        new_version TEXT, new_digest TEXT, new_definition TEXT, suspended_at TEXT,
        PRIMARY KEY (agent, kind, name)
-     ) STRICT, WITHOUT ROWID;`
+     ) STRICT, WITHOUT ROWID;`,
+    'CREATE TABLE short_name (text TEXT PRIMARY KEY, agent TEXT NOT NULL, at TEXT NOT NULL) STRICT, WITHOUT ROWID;'
   ]
 }
 
@@ -32,6 +34,7 @@ class StoredPins implements Pins {
   readonly #emit: PinsInit['emit']
   readonly #clock: () => number
   readonly #pins: Map<string, Pin>
+  readonly #names: ShortNames
   /** The last change that was asked for: each looks at what the one before has left. */
   #turn: Promise<unknown> = Promise.resolve()
 
@@ -39,6 +42,7 @@ class StoredPins implements Pins {
     this.#store = store
     this.#emit = emit
     this.#clock = clock
+    this.#names = new ShortNames(store)
     this.#pins = new Map(
       store
         .all(SELECT)
@@ -51,6 +55,18 @@ class StoredPins implements Pins {
     const pin = this.#pins.get(keyOf(agent, capability))
     if (pin !== undefined && pin.suspended === undefined && pin.digest === capability.digest) return undefined
     return this.#inTurn(() => this.#settle(agent, capability))
+  }
+
+  checkName(text: string, agent: string): Promise<void> | undefined {
+    return this.#names.settle(text, agent, this.#now())
+  }
+
+  names(): readonly ShortName[] {
+    return this.#names.list()
+  }
+
+  all(): Iterable<Pin> {
+    return this.#pins.values()
   }
 
   list(agent?: string): readonly Pin[] {
@@ -82,6 +98,7 @@ class StoredPins implements Pins {
       const forgotten = this.#named(agent, name)
       await this.#store.write([{ sql: FORGET, params: [agent, name ?? null, name ?? null] }])
       for (const pin of forgotten) this.#pins.delete(keyOf(agent, pin))
+      if (name === undefined) await this.#names.forget(agent)
       return forgotten.length
     })
   }

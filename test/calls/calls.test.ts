@@ -207,6 +207,42 @@ describe('a name that the owner gave a peer', () => {
   })
 })
 
+describe('a short name that means another key than before', () => {
+  const twin = (says: string): AgentInit => ({
+    name: 'twin',
+    allow: 'any',
+    capabilities: [{ name: 'who', handler: () => says }]
+  })
+
+  it('is an error until the owner forgets the one before', async () => {
+    const [near, far] = await startPair()
+    const { id } = await far.agents.add(twin('first'))
+    expect(await near.call('@twin', 'who')).toBe('first')
+    await far.agents.remove('twin')
+    const third = await startNode({ name: 'third' })
+    await third.agents.add(twin('second'))
+    await near.connect(third.addresses[0] ?? '')
+    // Until the withdrawal has come there are two
+    await expect
+      .poll(() => failureOf(near.call('@twin', 'who')), { timeout: 10_000 })
+      .toMatchObject({ code: 'DEFINITION_CHANGED', data: { name: '@twin', was: id, is: `${third.id}/twin` } })
+    expect(await near.call(`${third.id}/twin`, 'who')).toBe('second')
+    await near.pins.forget(id)
+    expect(await near.call('@twin', 'who')).toBe('second')
+  })
+
+  it('is none with the name that the owner gave to the peer, whatever others call themselves', async () => {
+    const [near, far] = await startPair()
+    await far.agents.add(twin('friend'))
+    const liar = await startNode({ name: 'bob' })
+    await liar.agents.add(twin('liar'))
+    await near.connect(liar.addresses[0] ?? '')
+    await expect.poll(() => near.peers().map(({ name }) => name)).toContain('bob')
+    await near.trust.set(far.id, { alias: 'bob' })
+    expect(await near.call('@twin@bob', 'who')).toBe('friend')
+  })
+})
+
 describe('an agent that changes', () => {
   it('is called by its new schema at once when the change is approved', async () => {
     const [near, far] = await startPair()

@@ -174,7 +174,8 @@ describe('find', () => {
       peer: PEER,
       capability: expect.objectContaining({ kind: 'tool', name: 'add', version: '1.0.0' }),
       source: 'peer',
-      record: { seq: 7, expiresAt: REMOTE.record.expiresAt }
+      record: { seq: 7, expiresAt: REMOTE.record.expiresAt },
+      verifiedAt: REMOTE.record.issuedAt
     })
   })
 
@@ -186,6 +187,63 @@ describe('find', () => {
     const { stdout, stderr } = await run(['find', '--name', name, '--timeout', '2s', '--home', home])
     expect(stdout.split('\n')[0]).toBe(`tool\tadd@1.0.0\t${PEER}/maths\tpeer\t`)
     expect(stderr).toBe(summary)
+  })
+
+  it('tells people how many there probably are', async () => {
+    const { home } = await fakeDaemon()
+    const { stderr } = await run(['find', '--name', 'many', '--home', home])
+    expect(stderr).toBe('3 found; complete, about 40 agents offer it\n')
+  })
+
+  it('tells what was called before and is not to be found, or only under another key', async () => {
+    const { home } = await fakeDaemon()
+    const people = await run(['find', '--name', 'lost', '--home', home])
+    expect(people.stderr.split('\n')).toEqual([
+      `missing: add of ${SELF}/maths, which was called before, is offered under another key only: ${PEER}/maths`,
+      `missing: add of ${SELF}/old, which was called before, is not offered any more`,
+      '3 found; complete',
+      ''
+    ])
+    const programs = await run(['find', '--name', 'lost', '--json', '--home', home])
+    expect(
+      programs.stderr
+        .trimEnd()
+        .split('\n')
+        .map((line) => JSON.parse(line))
+    ).toMatchObject([
+      { missing: { agent: `${SELF}/maths`, reason: 'another-key', others: [`${PEER}/maths`] } },
+      { missing: { agent: `${SELF}/old`, reason: 'gone' } }
+    ])
+  })
+
+  it('--explain tells the way of a find, a line for each step', async () => {
+    const { home } = await fakeDaemon()
+    const { code, stdout } = await run(['find', '--limit', '1', '--explain', '--home', home])
+    expect(code).toBe(0)
+    const [result, ...steps] = stdout.trimEnd().split('\n')
+    expect(result).toContain('add@1.0.0')
+    expect(steps.map((line) => line.replace(/^ *\d+ ms {2}/, ''))).toEqual([
+      'began: mesh of about 5000 nodes, catalogue off; 4 peers, 90 in the routing table, 3 records and 0 hints known',
+      'dht: looking beside the key too',
+      `dht: ${PEER} names 3 of 12, 20 closer (path 2, 80 ms)`,
+      `dht: ${SELF} invalid (path 0, 9 ms): no`,
+      `refused: what ${SELF} said: forged`,
+      `dht: asked ${PEER}: gives 1 records (8 ms)`,
+      `found: add of ${PEER}/maths, by dht`,
+      'ended: limit, not complete; 3 messages, 1 candidates'
+    ])
+  })
+
+  it('--explain --json gives each step as it is', async () => {
+    const { home } = await fakeDaemon()
+    const { stdout } = await run(['find', '--limit', '1', '--explain', '--json', '--home', home])
+    const lines = stdout
+      .trimEnd()
+      .split('\n')
+      .map((line) => JSON.parse(line))
+    expect(lines).toHaveLength(9)
+    expect(lines[1]).toMatchObject({ step: 'began', nodes: 5000, catalogue: 'off' })
+    expect(lines.at(-1)).toMatchObject({ step: 'ended', why: 'limit', messages: 3 })
   })
 
   it('exits with 4 when there is nothing', async () => {
@@ -416,6 +474,12 @@ describe('the program', () => {
       args: ['call', '@x', 'y', '--timeout', '0s'],
       says: 'Say how long',
       next: 'pryx-mesh call --help'
+    },
+    {
+      id: 'an explanation that never ends',
+      args: ['find', '--watch', '--explain'],
+      says: '--watch never ends',
+      next: 'pryx-mesh find --help'
     },
     { id: 'a bad limit', args: ['find', '--limit', '1.5'], says: 'Give a whole number', next: 'pryx-mesh find --help' }
   ])('refuses $id as wrong usage', async ({ args, says, next }) => {

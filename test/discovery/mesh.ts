@@ -1,6 +1,7 @@
-import type { CID } from 'multiformats/cid'
+import { randomBytes } from 'node:crypto'
 import { onTestFinished } from 'vitest'
 import type { TrustLevel } from '../../src/auth/index.ts'
+import { RECORDS_PROTOCOL } from '../../src/discovery/constants.ts'
 import {
   createDiscovery,
   type Discovery,
@@ -10,7 +11,9 @@ import {
 import { abortError, MeshError } from '../../src/errors.ts'
 import type { Emit, MeshEventName, MeshEvents } from '../../src/events.ts'
 import { createIdentity, type Identity } from '../../src/identity/index.ts'
-import type { Gossip, Network, ProviderIndex, TopicVerdict } from '../../src/network/index.ts'
+import { createHolder } from '../../src/network/holder.ts'
+import type { Dht, Gossip, Network, TopicVerdict } from '../../src/network/index.ts'
+import type { WalkSummary } from '../../src/network/walk.ts'
 import {
   type AgentDefinition,
   type CapabilityDefinition,
@@ -37,8 +40,19 @@ export class TestMesh {
   nowMs = NOW
   /** Peers in everybody's routing table; default all. */
   routingTable: number | undefined
-  /** What a walk through the DHT does beside naming providers. */
+  /** What a walk through the DHT does beside asking everybody. @returns whether it is complete */
   walk: (signal: AbortSignal) => Promise<boolean> = () => Promise.resolve(true)
+  /** How long it takes to see that nobody is there. */
+  dial: () => Promise<void> = () => Promise.resolve()
+  /** Whom every walk asks; default all nodes. Those that are no nodes speak no hints. */
+  holders: readonly string[] | undefined
+  /** Whom each of those names, in place of who published. */
+  named: ((holder: string) => readonly string[]) | undefined
+  readonly walks: { from: string; maxMessages: number; width: number }[] = []
+  /** How many nodes walks say there are; default none says. */
+  size: number | undefined
+  /** Whether every key's neighbourhood is suspiciously full. */
+  crowded = false
 
   async node(init: DiscoveryInit = {}, components: Partial<DiscoveryComponents> = {}): Promise<TestNode> {
     const node = await TestNode.make(this, init, components)
@@ -91,8 +105,10 @@ export class TestNode {
   readonly connected = new Set<string>()
   readonly network: Network
   readonly rpc: Rpc
-  /** Where the requests of peers arrive. */
+  /** Where the requests of peers for records arrive. */
   answer: Answer | undefined
+  /** Where others do, by protocol. */
+  readonly answers = new Map<string, Answer>()
   /** How this node sees those who ask it. */
   trust: TrustLevel = 'unknown'
   isReachable = true
@@ -215,17 +231,7 @@ function fakeNetwork(node: TestNode): Network {
     },
     members: (topic) => [...(mesh.topics.get(topic)?.keys() ?? [])].filter((member) => node.connected.has(member))
   }
-  const providers: ProviderIndex = {
-    async provide(key: CID) {
-      const text = key.toString()
-      mesh.providers.set(text, (mesh.providers.get(text) ?? new Set()).add(id))
-    },
-    withdraw: (key) => void mesh.providers.get(key.toString())?.delete(id),
-    async *find(key, { signal, onEnd }) {
-      yield* [...(mesh.providers.get(key.toString()) ?? [])].filter((peer) => peer !== id)
-      onEnd?.(await mesh.walk(signal))
-    }
-  }
+  const dht = fakeDht(node)
   const unused = () => Promise.reject(new Error('not used by discovery'))
   return {
     start: unused,
@@ -238,6 +244,7 @@ function fakeNetwork(node: TestNode): Network {
     status: () => ({
       addresses: [],
       lan: 'off',
+      mesh: 'main',
       connections: node.connected.size,
       routingTable: mesh.routingTable ?? mesh.nodes.size - 1
     }),
@@ -252,8 +259,66 @@ function fakeNetwork(node: TestNode): Network {
     addressesOf: () => [],
     learn: () => Promise.resolve(),
     gossip,
-    providers
+    dht
   }
+}
+
+/** A walk asks every node there is, one after the other. */
+function fakeDht(node: TestNode): Dht {
+  const { mesh, id } = node
+  return {
+    walk({ ask, maxMessages, onStep, signal, width }) {
+      const summary = Promise.withResolvers<WalkSummary>()
+      async function* answers() {
+        const closest: string[] = []
+        let messages = 0
+        const left = (mesh.holders ?? [...mesh.nodes.keys()]).filter((peer) => peer !== id)
+        try {
+          for (const peer of left) {
+            if (signal.aborted || messages >= maxMessages) break
+            messages++
+            try {
+              const { value, closer } = await orAborted(ask(peer, { signal }), signal)
+              closest.push(peer)
+              onStep?.({ peer, path: 0, ms: 1, outcome: 'answered', closer: closer.length })
+              yield { peer, ms: 1, value }
+            } catch (err) {
+              onStep?.({ peer, path: 0, ms: 1, outcome: outcomeOf(err), closer: 0 })
+            }
+          }
+        } finally {
+          const complete = await mesh.walk(signal).catch(() => false)
+          const isWhole = complete && messages === left.length && !signal.aborted
+          const { crowded } = mesh
+          summary.resolve({ complete: isWhole, messages, closest: closest.slice(0, width), crowded })
+        }
+      }
+      mesh.walks.push({ from: id, maxMessages, width })
+      return { [Symbol.asyncIterator]: answers, summary: summary.promise }
+    },
+    closest: () => [],
+    async askProviders(peer, key) {
+      const named = mesh.named?.(peer) ?? [...(mesh.providers.get(key.toString()) ?? [])]
+      return { closer: [], providers: named.filter((provider) => provider !== id) }
+    },
+    async addProvider(_, key) {
+      const text = key.toString()
+      mesh.providers.set(text, (mesh.providers.get(text) ?? new Set()).add(id))
+    },
+    askCloser: () => Promise.resolve([]),
+    holder: createHolder({ now: () => mesh.nowMs, random: Math.random, salt: randomBytes(32) }),
+    get size() {
+      return mesh.size
+    },
+    status: () => {
+      throw new Error('not used by discovery')
+    }
+  }
+}
+
+function outcomeOf(err: unknown): 'timeout' | 'unreachable' | 'invalid' {
+  const { code } = MeshError.from(err)
+  return code === 'TIMEOUT' ? 'timeout' : code === 'UNREACHABLE' ? 'unreachable' : 'invalid'
 }
 
 function fakeRpc(node: TestNode): Rpc {
@@ -267,8 +332,17 @@ function fakeRpc(node: TestNode): Rpc {
     options: RequestOptions = {}
   ): AsyncGenerator<unknown> {
     const other = mesh.nodes.get(to)
-    if (other?.answer === undefined || !other.isReachable) throw new MeshError('UNREACHABLE', 'nobody there')
-    mesh.link(node, other)
+    if (mesh.holders?.includes(to) === true && other === undefined) {
+      throw new MeshError('UNSUPPORTED_VERSION', `no ${protocol.id} here`)
+    }
+    const answers = protocol.id === RECORDS_PROTOCOL ? other?.answer : other?.answers.get(protocol.id)
+    if (other?.answer === undefined || !other.isReachable) {
+      await mesh.dial()
+      throw new MeshError('UNREACHABLE', 'nobody there')
+    }
+    // Who walks passes by.
+    if (protocol.id === RECORDS_PROTOCOL) mesh.link(node, other)
+    if (answers === undefined) throw new MeshError('UNSUPPORTED_VERSION', `no ${protocol.id} here`)
     mesh.requests.push({ from: node.id, to, body: body as Record<string, unknown> })
     const ended = new AbortController()
     const timer = setTimeout(
@@ -278,7 +352,7 @@ function fakeRpc(node: TestNode): Rpc {
     const signal = AbortSignal.any([ended.signal, ...(options.signal === undefined ? [] : [options.signal])])
     const context = contextOf(callerOf(node.id, other.trust), signal)
     try {
-      const answer = await orAborted(Promise.resolve(other.answer(copy(body, protocol), context)), signal)
+      const answer = await orAborted(Promise.resolve(answers(copy(body, protocol), context)), signal)
       if (!isIterable(answer)) {
         yield copy(answer, protocol)
         return
@@ -297,7 +371,9 @@ function fakeRpc(node: TestNode): Rpc {
 
   return {
     async handle(endpoint: Endpoint) {
-      node.answer = (body, context) => endpoint.handle(body, context)
+      const answer: Answer = (body, context) => endpoint.handle(body, context)
+      if (endpoint.protocol.id === RECORDS_PROTOCOL) node.answer = answer
+      else node.answers.set(endpoint.protocol.id, answer)
     },
     async request(to, protocol, body, options) {
       for await (const item of stream(to, protocol, body, options)) return item

@@ -23,11 +23,10 @@ it('nobody is looked for as long as the catalogue covers the mesh', async () => 
   vi.useFakeTimers({ toFake: ['setTimeout', 'clearTimeout'] })
   onTestFinished(() => void vi.useRealTimers())
   const mesh = new TestMesh()
-  const find = vi.fn<() => AsyncGenerator<string>>(async function* () {})
   const [a, b] = [await mesh.node(), await mesh.node()]
-  a.network.providers.find = find
+  const walk = vi.spyOn(a.network.dht, 'walk')
   await a.offer('sql', ['db.query'])
   mesh.link(a, b)
   await vi.advanceTimersByTimeAsync(3 * REPUBLISH_MS)
-  expect(find).not.toHaveBeenCalled()
+  expect(walk).not.toHaveBeenCalled()
 })

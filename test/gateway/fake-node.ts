@@ -1,4 +1,4 @@
-import type { Change, Found } from '../../src/discovery/index.ts'
+import type { Change, FindStep, Found, Missing } from '../../src/discovery/index.ts'
 import { MeshError } from '../../src/errors.ts'
 import type { MeshEventName, MeshEvents } from '../../src/events.ts'
 import type { AgentInit, AgentPatch, LocalAgent, MeshListener, Node } from '../../src/index.ts'
@@ -103,7 +103,8 @@ export function fakeNode(): FakeNode {
     peer: PEER,
     capability: capabilityOf(name),
     source: 'peer',
-    record: { seq: REMOTE.record.seq, expiresAt: REMOTE.record.expiresAt }
+    record: { seq: REMOTE.record.seq, expiresAt: REMOTE.record.expiresAt },
+    verifiedAt: REMOTE.record.issuedAt
   })
   const localAgent = (init: AgentInit & AgentPatch): LocalAgent => {
     const { name, driver = 'function', config, description, tags = [], audience = 'public' } = init
@@ -145,11 +146,44 @@ export function fakeNode(): FakeNode {
       startedAt: '2026-11-23T10:00:00.000Z',
       addresses: [`/ip4/127.0.0.1/tcp/4001/p2p/${SELF}`],
       lan: 'off',
+      mesh: 'main',
       connections: 1,
       routingTable: 1,
       peers: 1,
       agents: agents.size,
       records: 1,
+      discovery: {
+        catalogue: 'on',
+        finds: 3,
+        walkedFinds: 1,
+        messages: 12,
+        candidates: 2,
+        falseCandidates: 1,
+        published: 40,
+        missed: 0
+      },
+      dht: {
+        tableSize: 1,
+        size: 2,
+        walks: 3,
+        messages: 30,
+        answered: 28,
+        timeout: 1,
+        unreachable: 1,
+        refused: 0,
+        invalid: 0,
+        crowded: 0,
+        pings: 4,
+        deadRemoved: 1,
+        timeoutMs: 1500
+      },
+      held: {
+        keys: 2,
+        entries: 5,
+        publishers: 1,
+        puts: { kept: 5, dropped: 0, 'rolled-back': 0, 'too-many': 0, 'over-budget': 0 },
+        withdrawn: 0
+      },
       refused: { expired: 2 },
       pendingApprovals: 0,
       messages: { unread: 0, queued: 0, deadLetters: 0 },
@@ -197,11 +231,53 @@ export function fakeNode(): FakeNode {
         agents.delete(name)
       }
     },
-    find({ name, version, limit = 3, signal } = {}) {
+    find({ name, version, limit = 3, signal, onStep } = {}) {
       if (version === 'nonsense') throw new MeshError('INVALID_ARGUMENT', `bad version range: ${version}`)
       const names = name === 'nothing' ? [] : ['add', 'divide', 'echo'].slice(0, limit)
+      const steps: FindStep[] = [
+        { step: 'began', ms: 0, catalogue: 'off', nodes: 5000, peers: 4, routingTable: 90, records: 3, hints: 0 },
+        { step: 'source', ms: 1, source: 'dht', says: 'looking beside the key too' },
+        {
+          step: 'holder',
+          ms: 90,
+          peer: PEER,
+          tookMs: 80,
+          outcome: 'answered',
+          path: 2,
+          closer: 20,
+          named: 3,
+          total: 12
+        },
+        {
+          step: 'holder',
+          ms: 90,
+          peer: SELF,
+          tookMs: 9,
+          outcome: 'invalid',
+          path: 0,
+          closer: 0,
+          named: 0,
+          reason: 'no'
+        },
+        { step: 'refused', ms: 91, peer: SELF, reason: 'forged' },
+        { step: 'owner', ms: 99, peer: PEER, source: 'dht', tookMs: 8, outcome: 'answered', records: 1 },
+        { step: 'found', ms: 99, agent: REMOTE.record.id, name: 'add', source: 'dht' },
+        { step: 'ended', ms: 100, why: 'limit', complete: false, messages: 3, candidates: 1 }
+      ]
+      for (const step of steps) onStep?.(step)
+      const missing: Missing[] = [
+        { agent: `${SELF}/maths`, kind: 'tool', name: 'add', reason: 'another-key', others: [REMOTE.record.id] },
+        { agent: `${SELF}/old`, kind: 'tool', name: 'add', reason: 'gone', others: [] }
+      ]
+      const complete = name !== 'partly'
+      const estimate = name === 'many' ? 40 : names.length
       return {
-        summary: Promise.resolve({ complete: name !== 'partly', count: names.length }),
+        summary: Promise.resolve({
+          complete,
+          count: names.length,
+          estimate,
+          ...(name === 'lost' && { missing })
+        }),
         async *[Symbol.asyncIterator]() {
           yield* names.map(found)
           if (name === 'slow') await cancelled('find', signal)

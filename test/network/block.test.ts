@@ -83,7 +83,7 @@ describe('a peer that is blocked', () => {
 
     const third = await openNode(home)
     await third.connect(addressOf(far))
-    expect(joins).toEqual([third.id])
+    await expect.poll(() => joins).toEqual([third.id])
   })
 
   it('is not joined as a bootstrap peer either', async () => {

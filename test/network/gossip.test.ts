@@ -5,6 +5,7 @@ import { tidyConnections } from '../../src/network/connections.ts'
 import { createGossip, type MeshGossip } from '../../src/network/gossip.ts'
 import { MAX_GOSSIP_BYTES, MAX_TOPICS } from '../../src/network/index.ts'
 import { composeLibp2p, type MeshLibp2p, silentLogger, stopLibp2p } from '../../src/network/libp2p.ts'
+import { meshIds } from '../../src/network/mesh.ts'
 import { LOOPBACK_TCP, LOOPBACK_WS, makeNode, startNode, type TestNode, until } from './nodes.ts'
 
 const TOPIC = '/pryx-mesh/catalogue/1'
@@ -190,12 +191,21 @@ async function startBare(...listen: string[]): Promise<{ node: MeshLibp2p; gossi
   const identity = createIdentity()
   const node = await composeLibp2p(
     { identity, datastore: undefined, logger: silentLogger(), clock: Date.now, isBlocked: () => false },
-    { listen, transports: undefined, connectionEncrypters: undefined, watch: { onListening() {}, onFailure() {} } }
+    {
+      listen,
+      mesh: meshIds('main'),
+      transports: undefined,
+      connectionEncrypters: undefined,
+      watch: { onListening() {}, onFailure() {} }
+    }
   )
-  const gossip = createGossip()
+  const gossip = createGossip(meshIds('main'))
+  node.addEventListener('connection:open', ({ detail }) => {
+    void node.services.identify.identify(detail).catch(() => {})
+  })
   await node.start()
   gossip.attach(node.services.pubsub)
-  const endTidying = tidyConnections(node, identity.id)
+  const endTidying = tidyConnections(node, identity.id, meshIds('main'))
   onTestFinished(() => {
     endTidying()
     return stopLibp2p(node)

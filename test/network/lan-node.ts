@@ -2,17 +2,19 @@
 import { join } from 'node:path'
 import { createInterface } from 'node:readline'
 import type { Connection } from '@libp2p/interface'
+import type { Emit } from '../../src/events.ts'
 import { loadIdentity } from '../../src/identity/index.ts'
 import { createNetwork, networkMigrations } from '../../src/network/index.ts'
 import { openStore } from '../../src/store/index.ts'
 
 const LOOK = '/pryx-mesh/look/1.0.0'
-const [home = '.'] = process.argv.slice(2)
+const [home = '.', mesh] = process.argv.slice(2)
 const say = (line: object): void => void process.stdout.write(`${JSON.stringify(line)}\n`)
 
 const identity = await loadIdentity({ path: join(home, 'identity.key') })
 const store = await openStore({ path: join(home, 'mesh.db'), migrations: [networkMigrations] })
-const network = createNetwork({ identity, store, emit: (event, detail) => say({ event, ...detail }) })
+const emit: Emit = (event, detail) => say({ event, ...detail })
+const network = createNetwork({ identity, store, emit }, mesh === undefined ? {} : { mesh })
 const held: Connection[] = []
 await network.handle(LOOK, () => {})
 await network.start()
@@ -20,6 +22,7 @@ say({ event: 'ready', id: identity.id, ...network.status() })
 
 const COMMANDS: Record<string, () => Promise<object>> = {
   status: async () => network.status(),
+  peers: async () => ({ peers: network.peers().map(({ peer }) => peer) }),
   /** Notes the connections there are, to break them when the link is down: opening a stream would hang then. */
   hold: async () => {
     for (const { peer } of network.peers()) {

@@ -87,6 +87,29 @@ describe('a LAN of network namespaces', () => {
   )
 
   it.skipIf(isSkipped)(
+    'finds nodes of its own mesh only',
+    async () => {
+      const lan = createLan(4)
+      const [a, c] = await Promise.all([lan.start(0, 'lab'), lan.start(2)])
+      // Whoever comes later asks at once, and everybody hears it
+      const [b, d] = await Promise.all([lan.start(1, 'lab'), lan.start(3)])
+      await Promise.all([a.saw('peer:join', b.id), b.saw('peer:join', a.id)])
+      await Promise.all([c.saw('peer:join', d.id), d.saw('peer:join', c.id)])
+      for (const [node, other] of [
+        [a, b],
+        [b, a],
+        [c, d],
+        [d, c]
+      ] as const) {
+        expect(await node.ask('peers')).toMatchObject({ peers: [other.id] })
+        // Not even dialled
+        expect(await node.ask('status')).toMatchObject({ connections: 1 })
+      }
+    },
+    30_000
+  )
+
+  it.skipIf(isSkipped)(
     'lets the process end after stop, and keeps address and port across a restart',
     async () => {
       const lan = createLan(1)
@@ -145,12 +168,12 @@ function createLan(size: number) {
     setLink: (i: number, to: 'up' | 'down') => ip('-n', spaces[i] ?? '', 'link', 'set', 'eth0', to),
     addMulticastRoute: (i: number) => route('add', i),
     removeMulticastRoute: (i: number) => route('del', i),
-    start: (i: number) => startChild(spaces[i] ?? '', homes[i] ?? '', children)
+    start: (i: number, ...mesh: string[]) => startChild(spaces[i] ?? '', [homes[i] ?? '', ...mesh], children)
   }
 }
 
-async function startChild(space: string, home: string, children: ChildProcess[]) {
-  const child = spawn('ip', ['netns', 'exec', space, process.execPath, CHILD, home], {
+async function startChild(space: string, args: readonly string[], children: ChildProcess[]) {
+  const child = spawn('ip', ['netns', 'exec', space, process.execPath, CHILD, ...args], {
     stdio: ['pipe', 'pipe', 'inherit']
   })
   children.push(child)

@@ -141,7 +141,7 @@ describe('connecting', () => {
     const { network, id } = await makeNode()
     await expect(network.connect('/ip4/127.0.0.1/tcp/1')).rejects.toMatchObject({ code: 'UNREACHABLE' })
     await expect(network.openStream(id, [ECHO], soon())).rejects.toMatchObject({ code: 'UNREACHABLE' })
-    expect(network.status()).toEqual({ addresses: [], lan: 'off', connections: 0, routingTable: 0 })
+    expect(network.status()).toEqual({ addresses: [], lan: 'off', connections: 0, mesh: 'main', routingTable: 0 })
     expect(network.peers()).toEqual([])
   })
 })

@@ -8,8 +8,8 @@ import { yamux } from '@libp2p/yamux'
 import { createLibp2p, type Libp2pOptions } from 'libp2p'
 import { describe, expect, it, onTestFinished } from 'vitest'
 import { isGossipRouter, meshGossipsub } from '../../src/network/gossip.ts'
+import { isKadNode, meshKad } from '../../src/network/kad.ts'
 import { isEncryptedStream, tunedNoise } from '../../src/network/noise.ts'
-import { isKadNode, meshDht } from '../../src/network/providers.ts'
 import { boundedWebSockets, isWebSocketListener, isWebSocketTransport } from '../../src/network/websockets.ts'
 import { isYamuxMuxer, tunedYamux } from '../../src/network/yamux.ts'
 import { ECHO, LOOPBACK_TCP, LOOPBACK_WS, until } from './nodes.ts'
@@ -104,7 +104,7 @@ describe('what is relied on inside the libraries', () => {
     const node = await createLibp2p({
       ...STOCK,
       start: false,
-      services: { identify: identify(), ping: ping(), dht: meshDht(), pubsub: meshGossipsub() }
+      services: { identify: identify(), ping: ping(), dht: meshKad('/test/kad'), pubsub: meshGossipsub() }
     })
     expect([isGossipRouter(node.services.pubsub), isKadNode(node.services.dht)]).toEqual([true, true])
   })

@@ -73,6 +73,7 @@ export class Town {
         addresses: [`/ip4/127.0.0.1/tcp/4001/p2p/${identity.id}`],
         lan: 'off' as const,
         connections: 0,
+        mesh: 'main',
         routingTable: 0
       })
     }

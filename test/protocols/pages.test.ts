@@ -6,6 +6,8 @@ import * as blobs from '../../src/blobs/constants.ts'
 import * as calls from '../../src/calls/constants.ts'
 import { CALL } from '../../src/calls/constants.ts'
 import * as discovery from '../../src/discovery/constants.ts'
+import { hintsProtocol } from '../../src/discovery/dht-hints-endpoint.ts'
+import * as hints from '../../src/discovery/hint-constants.ts'
 import { recordsProtocol } from '../../src/discovery/records.ts'
 import * as edges from '../../src/edges/constants.ts'
 import * as edge from '../../src/gateway/edge-constants.ts'
@@ -14,6 +16,7 @@ import * as health from '../../src/health/constants.ts'
 import * as messaging from '../../src/messaging/constants.ts'
 import * as mailbox from '../../src/messaging/mailbox/constants.ts'
 import * as network from '../../src/network/constants.ts'
+import * as holder from '../../src/network/holder-constants.ts'
 import * as oauth from '../../src/oauth/constants.ts'
 import * as pairing from '../../src/pairing/constants.ts'
 import * as permissions from '../../src/permissions/constants.ts'
@@ -98,6 +101,51 @@ const STATEMENTS: ReadonlyArray<{ page: string; says: string }> = [
     page: 'http/README.md',
     says: `${count(edge.EDGE_LIMITS.maxConnections)}; ${edge.EDGE_LIMITS.maxConnectionsPerAddress} of one address, but for this machine; kept ${edge.EDGE_LIMITS.keepAliveMs / 1_000} s`
   },
+  {
+    page: 'hints/1.0.0/README.md',
+    says: `\`${hintsProtocol.id}\``
+  },
+  {
+    page: 'hints/1.0.0/README.md',
+    says: `frames ≤ ${hintsProtocol.maxFrameBytes / KIB} KiB, default deadline ${hintsProtocol.timeoutMs / 1_000} s,\nat most ${hintsProtocol.maxInFlight} requests running`
+  },
+  { page: 'hints/1.0.0/README.md', says: `At most ${hints.MAX_DHT_HINT_BYTES} bytes; numbers` },
+  { page: 'hints/1.0.0/README.md', says: `number of versions, at most ${hints.MAX_HINT_VERSIONS}` },
+  {
+    page: 'hints/1.0.0/README.md',
+    says: `the ${hints.HINT_DOMAIN.length} bytes \`${hints.HINT_DOMAIN.trim()}\` and line feed`
+  },
+  {
+    page: 'hints/1.0.0/README.md',
+    says: `at most ${hints.MAX_HINT_LIFETIME_MS / 3_600_000} hours and ${registry.MAX_CLOCK_SKEW_MS / MINUTE} minutes later`
+  },
+  { page: 'hints/1.0.0/README.md', says: `1 to ${hints.MAX_PUT_HINTS} | \`{"results"` },
+  { page: 'hints/1.0.0/README.md', says: `1 to ${hints.MAX_WITHDRAWN_KEYS} | \`{"withdrawn"` },
+  {
+    page: 'hints/1.0.0/README.md',
+    says: `more than ${holder.MAX_KEYS_PER_WINDOW} keys of this publisher within a minute, or more than ${holder.MAX_PUTS_PER_WINDOW} puts`
+  },
+  {
+    page: 'hints/1.0.0/README.md',
+    says: `the publisher has ${holder.MAX_KEYS_PER_PUBLISHER} keys here, its subnet ${holder.MAX_ENTRIES_PER_SUBNET} entries under the key, or the holder ${count(holder.MAX_ENTRIES)} in all`
+  },
+  { page: 'hints/1.0.0/README.md', says: `at most ${holder.MAX_ENTRIES_PER_ANSWER} entries together` },
+  {
+    page: 'hints/1.0.0/README.md',
+    says: `(0 to ${holder.MAX_SAMPLED_PER_KEY + holder.MAX_BEST_PER_KEY}) those from the n-th on`
+  },
+  {
+    page: 'hints/1.0.0/README.md',
+    says: `at most ${hints.MAX_CLOSER_PEERS} nodes that the holder knows nearest to the key, nearest first, with at most ${hints.MAX_CLOSER_ADDRESSES} [addresses](#addresses): `
+  },
+  {
+    page: 'hints/1.0.0/README.md',
+    says: `a provider record after ${network.PROVIDER_VALIDITY_MS / 3_600_000} hours`
+  },
+  { page: 'hints/1.0.0/README.md', says: `at most ${hints.MAX_PROVIDER_ADDRESSES} of them` },
+  { page: 'hints/1.0.0/README.md', says: `at most ${hints.MAX_ADDRESS_LENGTH} characters` },
+  { page: 'hints/1.0.0/README.md', says: `**${holder.MAX_SAMPLED_PER_KEY} of a key**` },
+  { page: 'hints/1.0.0/README.md', says: `**And ${holder.MAX_BEST_PER_KEY} with the highest versions**` },
   { page: 'mailbox/1.0.0/README.md', says: mailbox.MAILBOX.id },
   {
     page: 'mailbox/1.0.0/README.md',
@@ -226,11 +274,11 @@ const STATEMENTS: ReadonlyArray<{ page: string; says: string }> = [
   { page: 'README.md', says: `nest at most ${wire.MAX_JSON_DEPTH} deep` },
   {
     page: 'README.md',
-    says: `| ${auth.HELLO.maxInFlight} (\`hello\`), ${recordsProtocol.maxInFlight} (\`records\`), ${CALL.maxInFlight} (\`call\`)`
+    says: `| ${auth.HELLO.maxInFlight} (\`hello\`), ${recordsProtocol.maxInFlight} (\`records\`, \`hints\`), ${CALL.maxInFlight} (\`call\`)`
   },
   {
     page: 'README.md',
-    says: `default ${recordsProtocol.timeoutMs / 1000} s (\`records\`), ${CALL.timeoutMs / 1000} s (\`call\`), ${auth.HELLO.timeoutMs / 1000} s (others)`
+    says: `default ${recordsProtocol.timeoutMs / 1000} s (\`records\`, \`hints\`), ${CALL.timeoutMs / 1000} s (\`call\`), ${auth.HELLO.timeoutMs / 1000} s (others)`
   },
   { page: 'README.md', says: `| channels of one peer and protocol | ${rpc.MAX_CHANNELS_PER_PEER} |` },
   {
@@ -421,6 +469,34 @@ const STATEMENTS: ReadonlyArray<{ page: string; says: string }> = [
   },
   { page: 'topics/1/README.md', says: `at most ${network.MAX_PROVIDERS_PER_ANSWER}, chosen at random` },
   { page: 'topics/1/README.md', says: `at most ${discovery.MAX_PROVIDER_KEYS} keys` },
+  {
+    page: 'topics/1/README.md',
+    says: `N at most ${count(discovery.CATALOGUE_NODES)} (no walk yet: ${discovery.CATALOGUE_TABLE_PEERS} peers in the table) | N above ${count(discovery.CATALOGUE_NODES * discovery.CATALOGUE_SLACK)}, or more than ${discovery.BUSY_PER_SECOND} messages a second for ${discovery.BUSY_MS / MINUTE} minutes`
+  },
+  {
+    page: 'topics/1/README.md',
+    says: `all that answer of the ${discovery.PUBLISH_WIDTH} nodes nearest to the key; a provider record at the ${discovery.PROVIDER_RECORDS} nearest`
+  },
+  {
+    page: 'topics/1/README.md',
+    says: `${discovery.PUBLISH_PATHS} path of ${discovery.PUBLISH_ALPHA} requests, ${discovery.PUBLISH_WIDTH} wide, at most ${discovery.MAX_PUBLISH_MESSAGES} messages; at most ${discovery.PUBLISH_BURST + MINUTE / discovery.PUBLISH_EVERY_MS} keys a minute`
+  },
+  {
+    page: 'topics/1/README.md',
+    says: `${discovery.FIND_WIDTH} wide; ${discovery.FIRST_WAVE_MESSAGES} messages for who needs one, at most ${discovery.MAX_READ_MESSAGES} for a key`
+  },
+  {
+    page: 'topics/1/README.md',
+    says: `every ${discovery.STEADY_PUBLISH_MS / MINUTE / 60} hours once it has run for a day`
+  },
+  {
+    page: 'topics/1/README.md',
+    says: `${discovery.HINT_LIFETIME_MS / MINUTE / 60} hours, and ${discovery.STEADY_HINT_LIFETIME_MS / MINUTE / 60} hours once`
+  },
+  { page: 'topics/1/README.md', says: `With n above ${count(discovery.SHARD_SIZE)} a provider` },
+  { page: 'topics/1/README.md', says: `up to ${discovery.MAX_SHARDS_READ} shards` },
+  { page: 'topics/1/README.md', says: `at ${discovery.REGION_POINTS} random places beside it` },
+  { page: 'topics/1/README.md', says: `⌊log₂(N / ${discovery.REGION_NODES})⌋ bits` },
   { page: 'topics/1/README.md', says: `\`${network.MDNS_SERVICE}\`` },
   { page: 'topics/1/README.md', says: `at the start and every ${network.MDNS_INTERVAL_MS / 1000} s` },
   { page: 'topics/1/README.md', says: `after ${network.MDNS_YIELD_MS} ms` },

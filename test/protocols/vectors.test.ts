@@ -1,11 +1,14 @@
 import { readFileSync } from 'node:fs'
 import { Ajv2020 } from 'ajv/dist/2020.js'
 import { describe, expect, it } from 'vitest'
+import { hintVectors } from '../../scripts/hint-vectors.ts'
 import { signedVectors } from '../../scripts/vectors.ts'
 import { readHello } from '../../src/auth/index.ts'
 import { helloAnswer, helloRequest } from '../../src/auth/messages.ts'
 import { blobHeader, blobRequest } from '../../src/blobs/messages.ts'
 import { callRequest } from '../../src/calls/messages.ts'
+import { verifyHint } from '../../src/discovery/dht-hint.ts'
+import { hintsGetAnswer, hintsPutAnswer, hintsRequest, hintsWithdrawAnswer } from '../../src/discovery/hint-messages.ts'
 import { hintsAnswer, queryAnswer, watchItem } from '../../src/discovery/messages.ts'
 import { nameKey, segmentKey } from '../../src/discovery/names.ts'
 import { createRecordsEndpoint } from '../../src/discovery/records.ts'
@@ -150,6 +153,10 @@ const PARSERS: readonly Parser[] = [
   { folder: 'records/1.0.0', def: 'watchItem', parse: bySchema(watchItem, 'INVALID_RECORD') },
   { folder: 'records/1.0.0', def: 'hintsAnswer', parse: bySchema(hintsAnswer, 'INVALID_RECORD') },
   { folder: 'records/1.0.0', def: 'record', parse: bySchema(agentRecord, 'INVALID_RECORD') },
+  { folder: 'hints/1.0.0', def: 'request', parse: bySchema(hintsRequest, 'INVALID_MESSAGE') },
+  { folder: 'hints/1.0.0', def: 'putAnswer', parse: bySchema(hintsPutAnswer, 'INVALID_MESSAGE') },
+  { folder: 'hints/1.0.0', def: 'getAnswer', parse: bySchema(hintsGetAnswer, 'INVALID_MESSAGE') },
+  { folder: 'hints/1.0.0', def: 'withdrawAnswer', parse: bySchema(hintsWithdrawAnswer, 'INVALID_MESSAGE') },
   { folder: 'pair/1.0.0', def: 'request', parse: bySchema(redeemRequest, 'INVALID_MESSAGE') },
   { folder: 'pair/1.0.0', def: 'answer', parse: bySchema(redeemAnswer, 'INVALID_MESSAGE') },
   { folder: 'pair/1.0.0', def: 'invite', parse: bySchema(inviteBody, 'INVALID_ARGUMENT') },
@@ -287,6 +294,34 @@ describe('signed records', () => {
   it.each(vectors.filter(({ code }) => code !== undefined))('$name: $reason', async ({ now, jws, code, reason }) => {
     const reading = readRecord(jws, { now: Date.parse(now) })
     await expect(reading).rejects.toMatchObject({ code, message: expect.stringContaining(reason ?? 'a reason') })
+  })
+})
+
+interface HintVector {
+  readonly name: string
+  readonly now: string
+  readonly key: string
+  readonly hint: string
+  readonly says?: Readonly<Record<string, unknown>> & { readonly expiresAt: string }
+  readonly refusal?: string
+}
+
+describe('signed hints', () => {
+  const vectors = read<HintVector[]>('hints/1.0.0/vectors/signed.json')
+  const verify = ({ hint, key, now }: HintVector) =>
+    verifyHint(Buffer.from(hint, 'base64url'), { key, now: Date.parse(now) })
+
+  it('are those that the script makes', () => {
+    expect(JSON.parse(hintVectors())).toEqual(vectors)
+  })
+
+  it.each(vectors.filter(({ refusal }) => refusal === undefined))('$name: is read', (vector) => {
+    const { says, key } = vector
+    expect(verify(vector)).toEqual({ ...says, key, expiresAt: Date.parse(says?.expiresAt ?? '') })
+  })
+
+  it.each(vectors.filter(({ refusal }) => refusal !== undefined))('$name: $refusal', (vector) => {
+    expect(verify(vector)).toBe(vector.refusal)
   })
 })
 

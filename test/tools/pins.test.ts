@@ -2,7 +2,7 @@ import { join } from 'node:path'
 import { describe, expect, it, onTestFinished } from 'vitest'
 import type { Capability } from '../../src/registry/messages.ts'
 import { openStore, type Store } from '../../src/store/index.ts'
-import { createPins, MAX_PINS, type Pins, pinsMigrations } from '../../src/tools/index.ts'
+import { createPins, MAX_PINS, MAX_SHORT_NAMES, type Pins, pinsMigrations } from '../../src/tools/index.ts'
 import { digest } from '../../src/wire/index.ts'
 import { failureOf } from '../nodes.ts'
 import { tempFolder } from '../temp.ts'
@@ -177,5 +177,45 @@ describe('a definition that changes', () => {
     expect(store.all('SELECT agent FROM pin')).toEqual([{ agent: OTHER }])
     await pins.check(AGENT, AFTER)
     expect(pins.check(AGENT, AFTER)).toBeUndefined()
+  })
+})
+
+describe('a short name', () => {
+  const stranger = AGENT.replace('12D3KooWB3', '12D3KooWX3')
+
+  it('means what it meant the first time, after a restart too', async () => {
+    const path = join(await tempFolder(), 'mesh.db')
+    const { pins, store } = await open(path)
+    await pins.checkName('@files', AGENT)
+    expect(pins.checkName('@files', AGENT)).toBeUndefined()
+    await store.close()
+    const again = await open(path)
+    expect(again.pins.names()).toEqual([{ text: '@files', agent: AGENT }])
+    expect(await failureOf(Promise.resolve(again.pins.checkName('@files', stranger)))).toMatchObject({
+      code: 'DEFINITION_CHANGED',
+      data: { name: '@files', was: AGENT, is: stranger },
+      hint: expect.stringContaining(`pins forget ${AGENT}`)
+    })
+  })
+
+  it('means another agent only when the owner has forgotten the one before', async () => {
+    const { pins } = await open()
+    await pins.checkName('@files', AGENT)
+    await pins.checkName('@files@bob', AGENT)
+    await pins.forget(AGENT, 'read')
+    expect(await failureOf(Promise.resolve(pins.checkName('@files', stranger)))).toMatchObject({
+      code: 'DEFINITION_CHANGED'
+    })
+    await pins.forget(AGENT)
+    await pins.checkName('@files', stranger)
+    expect(pins.names()).toEqual([{ text: '@files', agent: stranger }])
+  })
+
+  it('is one of so many that are remembered', async () => {
+    const { pins, store } = await open()
+    for (let i = 0; i <= MAX_SHORT_NAMES; i++) await pins.checkName(`@a${i}`, AGENT)
+    expect(pins.names()).toHaveLength(MAX_SHORT_NAMES)
+    expect(pins.names()[0]?.text).toBe('@a1')
+    expect(store.get('SELECT count(*) AS n FROM short_name')).toEqual({ n: MAX_SHORT_NAMES })
   })
 })

@@ -22,6 +22,7 @@ export const start: Verb = {
         repeated
       )
       .option('--bootstrap <multiaddr>', 'a peer to join by; repeat for more', repeated)
+      .option('--mesh <name>', 'the mesh to be of: nodes of others are no peers (default: that of the home, else main)')
       .option(
         '--swarm-key <file>',
         'file with the key of a private mesh (pryx-mesh swarm-key): only nodes that have it connect',
@@ -139,6 +140,7 @@ function announce(node: Node, { home, json, http }: { home: string; json: boolea
     ['id', id],
     ['did', did],
     ['home', home],
+    ['mesh', node.status().mesh],
     ['addresses', addresses.length === 0 ? 'none' : addresses],
     ...(http === undefined
       ? []

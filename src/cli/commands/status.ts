@@ -20,10 +20,13 @@ export const status: Verb = {
       ['version', node.version],
       ['started', node.startedAt],
       ['addresses', node.addresses],
+      ['mesh', node.mesh],
       ['LAN', node.lan],
       ['peers', `${node.peers} connected, ${node.routingTable} in the routing table`],
       ['agents', String(node.agents)],
       ['records', `${node.records} of other nodes`],
+      ['finding', findingOf(node)],
+      ['holding', `${node.held.entries} hints for others, under ${node.held.keys} keys`],
       [
         'policy',
         [
@@ -37,6 +40,17 @@ export const status: Verb = {
     ])
     if (node.pendingApprovals > 0) note(`what you are asked: ${programName()} approvals list`)
   }
+}
+
+function findingOf({ discovery, dht }: NodeStatus): string {
+  const { catalogue, nodes, finds, walkedFinds, missed } = discovery
+  return [
+    `catalogue ${catalogue}`,
+    ...(nodes === undefined ? [] : [`about ${nodes} nodes`]),
+    `${finds} finds, ${walkedFinds} of them through the DHT`,
+    ...(dht.crowded > 0 ? [`${dht.crowded} walks ended in a crowded place`] : []),
+    ...(missed > 0 ? [`${missed} called before not found`] : [])
+  ].join(', ')
 }
 
 function messagesOf({ unread, queued, deadLetters }: NodeStatus['messages']): string | undefined {
