@@ -10,11 +10,7 @@ import {
   ALONE_FACTOR,
   CANDIDATE_TIMEOUT_MS,
   CATALOGUE_NODES,
-  CHANGED_MS,
-  CHANGED_PER_RECORD_MS,
-  FIND_TIMEOUT_MS,
   MAX_MISSING,
-  MAX_PEER_HINTS,
   MAX_WATCHES,
   MISSING_AGAIN_MS,
   REPUBLISH_ATTEMPTS,
@@ -30,7 +26,7 @@ import { createDhtSource, type DhtSource } from './dht-source.ts'
 import { find } from './find.ts'
 import type { FindComponents } from './find-components.ts'
 import { createFindCounts } from './find-counts.ts'
-import { createHints, type Hints, hintAddresses, hintOf } from './hints.ts'
+import { createHints, type Hints, hintAddresses } from './hints.ts'
 import type {
   Change,
   Discovery,
@@ -46,11 +42,12 @@ import { hintMatches } from './match.ts'
 import type { Hint } from './messages.ts'
 import { createPeers, type Peers } from './peers.ts'
 import { createPuller, type Puller } from './pull.ts'
-import { createRecordsEndpoint, recordsProtocol } from './records.ts'
+import { createRecordsEndpoint } from './records.ts'
 import { createRefusals, type Refusals } from './refusals.ts'
 import { createRendezvous, type Rendezvous } from './rendezvous.ts'
 import { resolve } from './resolve.ts'
 import { createSwitches, type Switches } from './switches.ts'
+import { Teller } from './teller.ts'
 import { createTopics, type Topics } from './topics.ts'
 import { watch } from './watch.ts'
 
@@ -69,6 +66,7 @@ export class MeshDiscovery implements Discovery {
   readonly #topics: Topics
   readonly #advertiser: Advertiser
   readonly #rendezvous: Rendezvous
+  readonly #teller: Teller
   readonly #stopping = new AbortController()
   readonly #hintListeners = new Set<(hint: Hint) => void>()
   readonly #watches = new Set<(hint: Hint) => boolean>()
@@ -84,8 +82,6 @@ export class MeshDiscovery implements Discovery {
   })
   #startedAt = 0
   #republish: NodeJS.Timeout | undefined
-  #telling: NodeJS.Timeout | undefined
-  #toldAt = Number.NEGATIVE_INFINITY
 
   constructor(
     components: DiscoveryComponents,
@@ -107,6 +103,17 @@ export class MeshDiscovery implements Discovery {
     this.#local = createLocalRecords({ peer, registry })
     this.#puller = createPuller({ rpc, cache, refusals, now })
     this.#peers = createPeers({ peer, network, puller: this.#puller, cache, hints, now, onHint })
+    this.#teller = new Teller({
+      peer,
+      network,
+      rpc,
+      local: this.#local,
+      cache,
+      hints,
+      peers: this.#peers,
+      now,
+      stopping: this.#stopping.signal
+    })
     const addresses = () => network.status().addresses
     const isSmall = () => this.#isSmall()
     this.#switches = createSwitches({
@@ -136,12 +143,12 @@ export class MeshDiscovery implements Discovery {
   }
 
   async start(): Promise<void> {
-    const { network, policy, registry, rpc } = this.#components
+    const { isKnown = () => false, network, policy, registry, rpc } = this.#components
     this.#startedAt = this.#now()
     await rpc.handle(
       createRecordsEndpoint({
         local: this.#local,
-        hints: () => this.#tellable(),
+        hints: () => this.#teller.hints(),
         onChanged: (giver) => this.#peers.outdated(giver),
         ...(policy && { policy })
       })
@@ -152,12 +159,12 @@ export class MeshDiscovery implements Discovery {
     this.#listen('peer:leave', ({ peer }) => this.#peers.left(peer))
     this.#listen('trust:changed', ({ peer, to }) => {
       if (to === 'blocked') this.#forgetPeer(peer)
-      else if (to !== 'unknown') this.#tellChanged([peer])
+      else if (to !== 'unknown') this.#teller.changed((each) => each === peer && isKnown(each))
     })
     this.#undo.push(
       this.#local.onChange(({ before, after }) => {
         const isPrivate = [before, after].some((signed) => signed !== undefined && signed.record.audience !== 'public')
-        if (isPrivate) this.#tellChanged(this.#peers.connected())
+        if (isPrivate) this.#teller.changed(isKnown)
       })
     )
     for (const { peer } of network.peers()) this.#joined(peer)
@@ -170,7 +177,6 @@ export class MeshDiscovery implements Discovery {
     if (this.#stopping.signal.aborted) return
     for (const undo of this.#undo) undo()
     clearTimeout(this.#republish)
-    clearTimeout(this.#telling)
     this.#stopping.abort()
     const goodbyes = [...this.#local.all()].map(({ record }) => this.retract(record.name))
     const work = [...goodbyes, this.#advertiser.stop(), this.#peers.stop(), this.#rendezvous.stop()]
@@ -311,7 +317,7 @@ export class MeshDiscovery implements Discovery {
     if (!this.#stopping.signal.aborted) {
       this.#advertiser.offer([...this.#local.all()].filter(({ record }) => record.audience === 'public'))
       const isPublic = [change.before, change.after].some((signed) => signed?.record.audience === 'public')
-      if (isPublic && !this.#topics.canSay(change)) this.#tellSoon()
+      if (isPublic && !this.#topics.canSay(change)) this.#teller.changedSoon()
     }
     await this.#topics.announce(change).catch(() => {
       // No topic more is to be had; peers, snapshots and the DHT tell of the record.
@@ -326,51 +332,6 @@ export class MeshDiscovery implements Discovery {
     const isOwners = giver === peer && this.#peers.isConnected(peer)
     if (isOwners || this.#watches.values().some((matches) => matches(hint))) this.#peers.fetch(hint.id, 'topic')
     for (const listener of this.#hintListeners) listener(hint)
-  }
-
-  /** Many changes together, at a pace that asking for all records bears. */
-  #tellSoon(): void {
-    if (this.#telling !== undefined) return
-    const records = [...this.#local.all()].length
-    const waitMs = Math.max(CHANGED_MS, this.#toldAt + records * CHANGED_PER_RECORD_MS - this.#now())
-    this.#telling = setTimeout(() => {
-      this.#telling = undefined
-      this.#toldAt = this.#now()
-      this.#tellChanged(this.#peers.connected(), () => true)
-    }, waitMs).unref()
-  }
-
-  /** Tells connected peers that there are other records for them; those that miss it learn when they ask again by themselves. */
-  #tellChanged(peers: readonly string[], isConcerned = this.#components.isKnown ?? (() => false)): void {
-    const { rpc } = this.#components
-    const options = { signal: this.#stopping.signal }
-    for (const peer of peers) {
-      if (!this.#peers.isConnected(peer) || !isConcerned(peer)) continue
-      void rpc.request(peer, recordsProtocol, { op: 'changed' }, options).catch(() => {})
-    }
-  }
-
-  /** Hints for a node that joins: own ones, then those of records this node has seen, then what it was told. */
-  *#tellable(): Iterable<Hint> {
-    const told = new Set<string>()
-    const counts = new Map<string, number>()
-    const own = hintAddresses(this.#components.network.status().addresses)
-    for (const signed of [...this.#local.all(), ...this.#cache.all()]) {
-      const { audience, id } = signed.record
-      const count = counts.get(peerOf(id)) ?? 0
-      // Others take no more of one node, which itself tells them of the rest
-      if (audience !== 'public' || count >= MAX_PEER_HINTS) continue
-      counts.set(peerOf(id), count + 1)
-      told.add(id)
-      yield hintOf(signed, peerOf(id) === this.#peer ? own : this.#addressesOf(peerOf(id)))
-    }
-    for (const hint of this.#hints.all()) if (!told.has(hint.id)) yield hint
-  }
-
-  /** Where a peer listens, by its own word if it is connected. */
-  #addressesOf(peer: string): readonly string[] {
-    const said = this.#components.network.addressesOf(peer)
-    return said.length > 0 ? hintAddresses(said) : this.#hints.addressesOf(peer)
   }
 
   #joined(peer: string): void {
