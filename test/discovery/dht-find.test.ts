@@ -44,5 +44,5 @@ it('takes back at its end what it had published', { timeout: 60_000 }, async () 
   const entries = () => first.network.dht.holder.status().entries
   await expect.poll(entries, { timeout: 20_000 }).toBe(2)
   await provider.discovery.stop()
-  await expect.poll(() => first.network.dht.holder.status().withdrawn).toBe(2)
+  await expect.poll(() => first.network.dht.holder.status().withdrawn, { timeout: 10_000 }).toBe(2)
 })
