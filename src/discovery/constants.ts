@@ -229,6 +229,9 @@ export const REGION_NODES = 48
 /** As in a mesh of three million. */
 export const MAX_REGION_BITS = 16
 
+/** How long a search waits for those that were named, one of whom may do, before it asks further. */
+export const NAMED_WAIT_MS = 1000
+
 /** Providers of one key from where on they publish in shards too (SCALE §3: 20 holders have 99.7 % of 1,000), and shards that a find reads. */
 export const SHARD_SIZE = 1000
 export const MAX_SHARDS_READ = 8

@@ -87,7 +87,7 @@ class HintHolders implements Holders {
 
   constructor(components: HoldersComponents) {
     this.#components = components
-    this.#plain = new LRUCache({ max: MAX_PLAIN_PEERS, ttl: PLAIN_MS, perf: { now: components.now } })
+    this.#plain = new LRUCache({ max: MAX_PLAIN_PEERS, ttl: PLAIN_MS, ttlResolution: 0, perf: { now: components.now } })
   }
 
   async ask(

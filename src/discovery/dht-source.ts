@@ -1,3 +1,4 @@
+import { setTimeout as sleep } from 'node:timers/promises'
 import type { CID } from 'multiformats/cid'
 import { MeshError } from '../errors.ts'
 import { MAX_ENTRIES_PER_ANSWER } from '../network/holder-constants.ts'
@@ -13,6 +14,7 @@ import {
   MAX_READ_MESSAGES,
   MAX_SHARDS_READ,
   MAX_TOTAL,
+  NAMED_WAIT_MS,
   REGION_POINTS,
   SHARD_LANES,
   SHARD_SIZE
@@ -150,7 +152,8 @@ class Reading {
     this.#take(this.#components.peer, this.#components.holders.own(this.#key))
     const first = await this.#walk(this.#position, depth === 'any' ? FIRST_WAVE_MESSAGES : MAX_READ_MESSAGES)
     this.#nearest = first.closest
-    await this.#settled()
+    // Whoever names peers that hang doesn't keep the search from going on.
+    await Promise.race([this.#settled(), sleep(NAMED_WAIT_MS, undefined, { ref: false, signal }).catch(() => {})])
     if (signal.aborted) return false
     const isCrowded = first.crowded || isSuspicious()
     if (isCrowded) await this.#readRegion()
@@ -174,7 +177,6 @@ class Reading {
       const unasked = closest.filter((holder) => !this.#askedHolders.has(holder))
       const askOne = async (holder: string) => void (await this.#askOnce(holder))
       await Promise.all(unasked.map((holder) => lane.run(() => askOne(holder), signal)))
-      await this.#settled()
     }
   }
 

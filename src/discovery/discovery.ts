@@ -78,6 +78,7 @@ export class MeshDiscovery implements Discovery {
   readonly #missing = new LRUCache<string, true>({
     max: MAX_MISSING,
     ttl: MISSING_AGAIN_MS,
+    ttlResolution: 0,
     perf: { now: () => this.#now() }
   })
   #startedAt = 0

@@ -83,7 +83,7 @@ class Search {
     this.#components = components
     this.#query = query
     this.#init = init
-    this.#match = capabilityMatch(query)
+    this.#match = remembered(capabilityMatch(query))
     this.#hintMatches = hintMatches(query)
     this.#expected = expectedOf(query, components.pinned)
     this.#asking = createAsking(components, {
@@ -309,6 +309,18 @@ class Search {
 
   #tell(source: FindSource, says: string): void {
     this.#init.explain({ step: 'source', source, says })
+  }
+}
+
+/** Words are looked for once in each record that has them, not again when it is put in order and when it is yielded. */
+function remembered(match: Match): Match {
+  const matched = new WeakMap<SignedRecord['record'], ReturnType<Match>>()
+  return (record) => {
+    const known = matched.get(record)
+    if (known !== undefined) return known
+    const capabilities = match(record)
+    if (capabilities.length > 0) matched.set(record, capabilities)
+    return capabilities
   }
 }
 

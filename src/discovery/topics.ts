@@ -48,7 +48,7 @@ export interface TopicsComponents {
   readonly hints: Hints
   readonly refusals: Refusals
   readonly now: () => number
-  /** Called with each message on the catalogue, whatever it is worth. */
+  /** Called with each message on the catalogue that is within its author's budget: who has none left makes no mesh busy. */
   readonly onCatalogue: () => void
   /** Called with each hint that its own author sent and that is news. */
   readonly onHint: (hint: Hint, author: string) => void
@@ -203,13 +203,13 @@ class GossipTopics implements Topics {
 
   #receive(topic: string, author: string, data: Uint8Array): TopicVerdict {
     if (author === this.#components.peer) return 'ignore'
-    if (topic === CATALOGUE_TOPIC) this.#components.onCatalogue()
     const message = readMessage(topic, author, data)
     if (message === 'later') return 'ignore'
     if (typeof message === 'string') return this.#refuse(author, message, 'reject')
     const agent = `${author}/${message.agent}`
     const key = `${topic} ${message.t} ${agent}`
     if (!this.#authors.take(author) || !this.#receiving.take(key)) return this.#refuse(author, 'over-budget', 'ignore')
+    if (topic === CATALOGUE_TOPIC) this.#components.onCatalogue()
     return message.t === 'announce' ? this.#hear(author, agent, message) : this.#drop(agent, message.seq)
   }
 

@@ -2,7 +2,8 @@ import { z } from 'zod'
 import { MeshError } from '../errors.ts'
 import type { LocalAgent, Node, SignedRecord } from '../index.ts'
 import { agentName, agentRecord } from '../registry/messages.ts'
-import { agentAddBody, agentPatchBody, findQuery, listQuery, parse } from './messages.ts'
+import { beginFind } from './finding.ts'
+import { agentAddBody, agentPatchBody, explainQuery, findQuery, listQuery, parse } from './messages.ts'
 import { checkMatch, json, type Operation, operation, page, type RestRequest } from './rest-operation.ts'
 import { agent, found, healthReport, listOf, missing } from './rest-schemas.ts'
 
@@ -121,25 +122,27 @@ const find = operation({
   path: '/v1/find',
   tag: 'agents',
   summary: 'Look for capabilities in the whole mesh',
-  query: findQuery.extend({ limit: z.coerce.number().int().min(1).max(MAX_FOUND).optional() }),
+  query: findQuery.extend({
+    limit: z.coerce.number().int().min(1).max(MAX_FOUND).optional(),
+    explain: explainQuery.shape.explain.describe('`true`: the answer has the steps of the find too')
+  }),
   answers: {
     200: {
       description: 'What was found; `complete` when every source was asked to its end',
       schema: listOf(found).extend({
         complete: z.boolean(),
         estimate: z.number().int(),
-        missing: z.array(missing).optional()
+        missing: z.array(missing).optional(),
+        steps: z.array(z.looseObject({ step: z.string(), ms: z.number().int() })).optional()
       })
     }
   },
   async handle({ node, query, signal, allow }) {
     allow('node.read', 'node:find')
-    const results = node.find({ limit: DEFAULT_FOUND, ...query, signal })
-    // When it fails, so does the iteration
-    results.summary.catch(() => {})
+    const { results, end } = beginFind(node, { limit: DEFAULT_FOUND, ...query, signal })
     const items = await Array.fromAsync(results)
-    const { complete, estimate, missing } = await results.summary
-    return json({ items, complete, estimate, ...(missing && { missing }) })
+    const { count: _, ...said } = await end()
+    return json({ items, ...said })
   }
 })
 

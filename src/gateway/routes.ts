@@ -1,10 +1,11 @@
 import { Hono } from 'hono'
 import { MeshError } from '../errors.ts'
-import type { CallOptions, FindStep, LocalAgent, Node } from '../index.ts'
+import type { CallOptions, LocalAgent, Node } from '../index.ts'
 import { routeBlobs } from './blob-routes.ts'
 import { routeCheck } from './check-routes.ts'
-import { DEFAULT_CALL_TIMEOUT_MS, MAX_STEPS } from './constants.ts'
+import { DEFAULT_CALL_TIMEOUT_MS } from './constants.ts'
 import type { ControlInit } from './control.ts'
+import { beginFind } from './finding.ts'
 import { routeGrants } from './grant-routes.ts'
 import { routeHealth } from './health-routes.ts'
 import { type App, body, fail, queryOf, type Scope } from './http.ts'
@@ -111,15 +112,8 @@ function notOurs(target: string): MeshError {
 function routeFind(app: App, { node, onDefect, signalOf }: Scope): void {
   app.get('/v1/find', (context) => {
     const signal = signalOf(context)
-    const { explain, ...query } = parse(explainQuery.extend(findQuery.shape).strict(), queryOf(context))
-    const steps: FindStep[] = []
-    const onStep = (step: FindStep) => {
-      if (steps.length < MAX_STEPS) steps.push(step)
-    }
-    const results = node.find({ ...query, ...(explain === 'true' && { onStep }), signal })
-    // When it fails, so does the iteration, which tells the client
-    results.summary.catch(() => {})
-    const end = async () => ({ ...(await results.summary), ...(explain === 'true' && { steps }) })
+    const query = parse(explainQuery.extend(findQuery.shape).strict(), queryOf(context))
+    const { results, end } = beginFind(node, { ...query, signal })
     return ndjson(results, { signal, onDefect, end })
   })
   app.get('/v1/watch', (context) => {

@@ -71,6 +71,8 @@ export interface MeshDht extends Dht {
   refresh(where: 'self' | 'random'): Promise<WalkSummary>
   attach(node: DhtNode): void
   detach(): void
+  /** A peer has said anew where it is. */
+  moved(peer: string, addresses: readonly string[]): void
   /** Addresses of a peer by hearsay. */
   heardOf(peer: string): readonly string[]
   /** Asks the mesh where a peer is; nothing when nobody knows. Never rejects. */
@@ -233,6 +235,11 @@ class KadMeshDht implements MeshDht {
     await tellProvider(kad, peer, { key, self: this.#init.self, addresses: ownAddresses() }, signal)
   }
 
+  moved(peer: string, addresses: readonly string[]): void {
+    const told = this.#running?.addresses
+    if (told?.has(peer)) told.set(peer, boundAddresses(addresses))
+  }
+
   heardOf(peer: string): readonly string[] {
     return this.#heard.get(peer) ?? []
   }
@@ -310,7 +317,7 @@ class KadMeshDht implements MeshDht {
 
   #added(running: Running, peer: string): void {
     void running.addressesOf(peer).then(
-      (addresses) => running.addresses.set(peer, addresses),
+      (addresses) => running.addresses.set(peer, boundAddresses(addresses)),
       () => {} // the peer store doesn't know it: others aren't told of it
     )
   }

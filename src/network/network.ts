@@ -296,7 +296,10 @@ class MeshNetwork implements Network {
       node,
       mesh: this.#mesh,
       emit: this.#components.emit,
-      onAddresses: (peer, addresses) => this.#memory.see(peer, addresses),
+      onAddresses: (peer, addresses) => {
+        this.#memory.see(peer, addresses)
+        this.dht.moved(peer, addresses)
+      },
       onLost: (peer) => reconnector.lost(peer)
     })
   }

@@ -248,6 +248,19 @@ describe('a crowded key', () => {
     expect(summary.messages).toBeLessThanOrEqual(MAX_READ_MESSAGES)
   })
 
+  it('is looked beside although those that were named hang', async () => {
+    const { read, walks } = sourceOf({ holders: () => twenty(() => ({ has: range(3) })), crowded: true, beside: ['x'] })
+    const giveUp = new AbortController()
+    const onNamed = (holder: string) => {
+      if (holder === 'x') giveUp.abort()
+      return giveUp.signal.aborted
+        ? Promise.resolve()
+        : new Promise<void>((resolve) => giveUp.signal.addEventListener('abort', () => resolve()))
+    }
+    await read({ signal: giveUp.signal, onNamed })
+    expect(walks.length).toBeGreaterThan(1)
+  })
+
   it('is one too when something that was called before is not there', async () => {
     const { read, walks } = sourceOf({ holders: () => twenty(() => ({ has: [] })) })
     await read({ isSuspicious: () => true })

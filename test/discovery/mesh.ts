@@ -1,4 +1,3 @@
-import { randomBytes } from 'node:crypto'
 import { onTestFinished } from 'vitest'
 import type { TrustLevel } from '../../src/auth/index.ts'
 import { RECORDS_PROTOCOL } from '../../src/discovery/constants.ts'
@@ -8,12 +7,10 @@ import {
   type DiscoveryComponents,
   type DiscoveryInit
 } from '../../src/discovery/index.ts'
-import { abortError, MeshError } from '../../src/errors.ts'
+import { MeshError } from '../../src/errors.ts'
 import type { Emit, MeshEventName, MeshEvents } from '../../src/events.ts'
 import { createIdentity, type Identity } from '../../src/identity/index.ts'
-import { createHolder } from '../../src/network/holder.ts'
-import type { Dht, Gossip, Network, TopicVerdict } from '../../src/network/index.ts'
-import type { WalkSummary } from '../../src/network/walk.ts'
+import type { Gossip, Network, TopicVerdict } from '../../src/network/index.ts'
 import {
   type AgentDefinition,
   type CapabilityDefinition,
@@ -24,6 +21,8 @@ import {
 import type { Endpoint, Protocol, RequestContext, RequestOptions, Rpc } from '../../src/rpc/index.ts'
 import { openStore } from '../../src/store/index.ts'
 import { callerOf, contextOf } from '../callers.ts'
+import { fakeDht } from './fake-dht.ts'
+import { orAborted } from './or-aborted.ts'
 import { NOW } from './records.ts'
 
 type Receive = (author: string, data: Uint8Array) => TopicVerdict
@@ -263,64 +262,6 @@ function fakeNetwork(node: TestNode): Network {
   }
 }
 
-/** A walk asks every node there is, one after the other. */
-function fakeDht(node: TestNode): Dht {
-  const { mesh, id } = node
-  return {
-    walk({ ask, maxMessages, onStep, signal, width }) {
-      const summary = Promise.withResolvers<WalkSummary>()
-      async function* answers() {
-        const closest: string[] = []
-        let messages = 0
-        const left = (mesh.holders ?? [...mesh.nodes.keys()]).filter((peer) => peer !== id)
-        try {
-          for (const peer of left) {
-            if (signal.aborted || messages >= maxMessages) break
-            messages++
-            try {
-              const { value, closer } = await orAborted(ask(peer, { signal }), signal)
-              closest.push(peer)
-              onStep?.({ peer, path: 0, ms: 1, outcome: 'answered', closer: closer.length })
-              yield { peer, ms: 1, value }
-            } catch (err) {
-              onStep?.({ peer, path: 0, ms: 1, outcome: outcomeOf(err), closer: 0 })
-            }
-          }
-        } finally {
-          const complete = await mesh.walk(signal).catch(() => false)
-          const isWhole = complete && messages === left.length && !signal.aborted
-          const { crowded } = mesh
-          summary.resolve({ complete: isWhole, messages, closest: closest.slice(0, width), crowded })
-        }
-      }
-      mesh.walks.push({ from: id, maxMessages, width })
-      return { [Symbol.asyncIterator]: answers, summary: summary.promise }
-    },
-    closest: () => [],
-    async askProviders(peer, key) {
-      const named = mesh.named?.(peer) ?? [...(mesh.providers.get(key.toString()) ?? [])]
-      return { closer: [], providers: named.filter((provider) => provider !== id) }
-    },
-    async addProvider(_, key) {
-      const text = key.toString()
-      mesh.providers.set(text, (mesh.providers.get(text) ?? new Set()).add(id))
-    },
-    askCloser: () => Promise.resolve([]),
-    holder: createHolder({ now: () => mesh.nowMs, random: Math.random, salt: randomBytes(32) }),
-    get size() {
-      return mesh.size
-    },
-    status: () => {
-      throw new Error('not used by discovery')
-    }
-  }
-}
-
-function outcomeOf(err: unknown): 'timeout' | 'unreachable' | 'invalid' {
-  const { code } = MeshError.from(err)
-  return code === 'TIMEOUT' ? 'timeout' : code === 'UNREACHABLE' ? 'unreachable' : 'invalid'
-}
-
 function fakeRpc(node: TestNode): Rpc {
   const { mesh } = node
 
@@ -393,20 +334,6 @@ function copy(value: unknown, { maxFrameBytes }: Protocol): unknown {
 
 function isIterable(value: unknown): value is AsyncIterable<unknown> {
   return typeof value === 'object' && value !== null && Symbol.asyncIterator in value
-}
-
-async function orAborted<T>(work: Promise<T>, signal: AbortSignal): Promise<T> {
-  const { promise, reject } = Promise.withResolvers<never>()
-  const onAbort = () => reject(abortError(signal))
-  if (signal.aborted) onAbort()
-  signal.addEventListener('abort', onAbort)
-  try {
-    return await Promise.race([work, promise])
-  } finally {
-    signal.removeEventListener('abort', onAbort)
-    work.catch(() => {})
-    promise.catch(() => {})
-  }
 }
 
 /** Reads to the end. */

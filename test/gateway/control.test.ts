@@ -221,6 +221,26 @@ describe('find', () => {
   })
 })
 
+describe('a find that is explained', () => {
+  it('has its steps at its end', async () => {
+    const { path } = await open()
+    const { body } = await ask(path, 'GET', '/v1/find?explain=true&limit=1')
+    const { end } = (body as { end: { steps: { step: string }[] } }[]).at(-1) ?? { end: { steps: [] } }
+    expect(end.steps.map(({ step }) => step)).toEqual([
+      'began',
+      'source',
+      'holder',
+      'holder',
+      'refused',
+      'owner',
+      'found',
+      'ended'
+    ])
+    const plain = await ask(path, 'GET', '/v1/find?explain=false&limit=1')
+    expect(JSON.stringify(plain.body)).not.toContain('steps')
+  })
+})
+
 describe('a client that goes away', () => {
   it.each([
     { what: 'call', method: 'POST', route: '/v1/call', body: { target: '@maths', capability: 'wait' }, lines: 0 },

@@ -76,7 +76,7 @@ describe('the OpenAPI document', () => {
       readAgent: () => owner('GET', '/v1/agents/calculator'),
       updateAgent: () => owner('PATCH', '/v1/agents/calculator', { description: 'counts' }),
       readAgentHealth: () => owner('GET', '/v1/agents/calculator/health'),
-      find: () => owner('GET', '/v1/find?name=add&timeoutMs=200'),
+      find: () => owner('GET', '/v1/find?name=add&timeoutMs=200&explain=true'),
       call: () => owner('POST', '/v1/calls', { target: '@calculator', capability: 'add', input: { a: 1, b: 2 } }),
       readStatus: () => owner('GET', '/v1/status'),
       listPeers: () => owner('GET', '/v1/peers'),

@@ -156,6 +156,18 @@ describe('the DHT of one node', () => {
     expect(steps).toMatchObject([{ peer: b.id, outcome: 'refused', reason: expect.stringMatching(/has blocked/) }])
   })
 
+  it('tells others where a peer is now, not where it was', async () => {
+    const [a, before] = [await startNode(), await startNode()]
+    await before.network.connect(a.address())
+    const told = () => a.network.dht.closest(positionOfPeer(before.id), 1)[0]?.addresses
+    const at = (node: TestNode) => node.address().replace(/\/p2p\/.*/, '')
+    await expect.poll(told).toEqual([at(before)])
+    await before.network.stop()
+    const after = await startNode({}, { identity: before.identity })
+    await after.network.connect(a.address())
+    await expect.poll(told).toEqual([at(after)])
+  })
+
   it('places a peer and a key where every Kademlia of libp2p does', async () => {
     const key = CID.parse('bafkreigh2akiscaildcqabsyg3dfr6chu3fgpregiymsck7e7aqa4s52zy')
     expect(Buffer.from(positionOf(key)).toString('hex')).toHaveLength(64)
