@@ -114,7 +114,9 @@ class HintHolders implements Holders {
     const { addresses, client, dht } = this.#components
     const answer = await this.#unlessPlain(peer, () => client.put(peer, [hint], { signal, addresses: addresses() }))
     if (withProviderRecord) await dht.addProvider(peer, key, { signal })
-    return answer === undefined ? withProviderRecord : answer.results[0]?.result === 'kept'
+    if (answer === undefined) return withProviderRecord
+    // A holder that has enough others drops it: nothing to try again for
+    return ['kept', 'dropped'].includes(answer.results[0]?.result ?? '')
   }
 
   async withdraw(peer: string, keys: readonly CID[], { signal }: { signal: AbortSignal }): Promise<void> {

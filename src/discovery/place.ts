@@ -80,7 +80,8 @@ async function placeAt(
     [...chosen].map((peer) =>
       lane.run(async () => {
         const options = { signal, withProviderRecord: nearest.has(peer) }
-        const isTaken = await holders.put(peer, key, hint, options).catch(() => false)
+        // What is cut off at the end of this node may have been taken all the same, and is taken back
+        const isTaken = await holders.put(peer, key, hint, options).catch(() => signal.aborted)
         if (isTaken) onTaken(key, peer)
       }, signal)
     )
