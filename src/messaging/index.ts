@@ -228,7 +228,11 @@ export interface Messaging {
   reply(id: string, body: unknown, options?: SendOptions): Promise<Sent>
   /** What handlers could not handle, oldest first. */
   deadLetters(filter?: Pick<MessageFilter, 'agent' | 'peer' | 'limit' | 'after'>): readonly MessageInfo[]
-  /** Gives a dead letter to its agent again, with new attempts. @throws {MeshError} NOT_FOUND */
+  /**
+   * Gives a dead letter to its agent again, with new attempts. Content that it refers to is fetched first, if that was never done.
+   *
+   * @throws {MeshError} NOT_FOUND also when that content is not to be had any more; UNREACHABLE, TIMEOUT, BUSY and others, when it can't be fetched now
+   */
   replay(id: string): Promise<void>
   /** Forgets a dead letter. @throws {MeshError} NOT_FOUND */
   drop(id: string): Promise<void>

@@ -394,7 +394,7 @@ class MessageRoom implements Messaging {
   }
 
   get #inboxParts(): Parameters<typeof drop>[1] {
-    const { store, clock } = this.#components
-    return { store, clock, journal: this.#journal, pairs: this.#pairs }
+    const { store, clock, blobs } = this.#components
+    return { self: this.#self, store, clock, blobs, journal: this.#journal, pairs: this.#pairs }
   }
 }
