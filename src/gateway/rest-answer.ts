@@ -3,7 +3,7 @@ import type { Session } from '../auth/index.ts'
 import { MeshError } from '../errors.ts'
 import type { Node } from '../index.ts'
 import type { EdgeAuth } from './edge-auth.ts'
-import { jsonOf, readBody } from './edge-body.ts'
+import { hasContent, jsonOf, readBody } from './edge-body.ts'
 import type { EdgeLimits } from './edge-constants.ts'
 import type { Hosts } from './edge-hosts.ts'
 import { once } from './idempotency.ts'
@@ -108,10 +108,6 @@ async function enter(
   if (session.caller.trust === 'blocked') throw new MeshError('FORBIDDEN', 'blocked by the owner')
   const bytes = early ?? (body === undefined ? NOTHING : await readBody(incoming, limits))
   return { session, bytes }
-}
-
-function hasContent({ headers }: IncomingMessage): boolean {
-  return headers['transfer-encoding'] !== undefined || Number(headers['content-length'] ?? 0) > 0
 }
 
 function requestOf(

@@ -1,5 +1,6 @@
 import type { IncomingMessage, ServerResponse } from 'node:http'
 import { getRequestListener } from '@hono/node-server'
+import { hasContent } from './edge-body.ts'
 import { refusalOf } from './edge-hosts.ts'
 import type { Answering, RestInit } from './rest-answer.ts'
 import type { Operation } from './rest-operation.ts'
@@ -30,7 +31,7 @@ export function createDirect({ answering, operations, headers, hosts, onDefect }
       const response = toResponse({ ...reply, headers: { ...headers, ...reply.headers } })
       return getRequestListener(() => response, { overrideGlobalObjects: false })(incoming, outgoing)
     }
-    if (!incoming.complete) dropRest(incoming)
+    if (hasContent(incoming) && !incoming.readableDidRead) dropRest(incoming)
     sendWhole(outgoing, reply, headers)
   }
   return (incoming, outgoing) => {

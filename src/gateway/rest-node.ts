@@ -2,7 +2,7 @@ import { z } from 'zod'
 import { MeshError } from '../errors.ts'
 import type { PermissionRequest } from '../index.ts'
 import { type Operation, operation, page, type RestRequest } from './rest-operation.ts'
-import { json, type Reply } from './rest-reply.ts'
+import { json } from './rest-reply.ts'
 import { listOf, message, peer, permissionRequest, permissionStatus, self, sent, status } from './rest-schemas.ts'
 
 const readStatus = operation({
