@@ -20,7 +20,7 @@ import {
   registerAnswer,
   statementAnswer
 } from '../src/messaging/mailbox/messages.ts'
-import { deliverAnswer, envelope, messageRequest, signedMessages, signedReceipts } from '../src/messaging/messages.ts'
+import { deliverAnswer, envelope, messageRequest, receipts } from '../src/messaging/messages.ts'
 import {
   inviteBody,
   ownerProof,
@@ -64,8 +64,7 @@ const PROTOCOLS: Readonly<Record<string, Readonly<Record<string, z.ZodType>>>> =
     request: messageRequest,
     deliverAnswer,
     envelope,
-    messages: signedMessages,
-    receipts: signedReceipts
+    receipts
   },
   'mailbox/1.0.0': {
     request: mailboxRequest,

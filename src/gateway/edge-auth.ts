@@ -1,4 +1,4 @@
-import { createHash, createSecretKey, timingSafeEqual } from 'node:crypto'
+import { createSecretKey, hash, timingSafeEqual } from 'node:crypto'
 import type { IncomingMessage } from 'node:http'
 import type { TLSSocket } from 'node:tls'
 import { LRUCache } from 'lru-cache'
@@ -24,6 +24,7 @@ import {
 } from './edge-constants.ts'
 import { checkDpop } from './edge-dpop.ts'
 import { type Hosts, isLoopback } from './edge-hosts.ts'
+import { createKeptKeys } from './edge-kept-keys.ts'
 import type { Replays } from './edge-replays.ts'
 import { isBadCredential } from './problems.ts'
 
@@ -75,6 +76,7 @@ interface Read {
 
 export function createEdgeAuth({ edges, hosts, replays, strangers, now }: EdgeAuthInit): EdgeAuth {
   const attempts = createAttempts(now)
+  const keptKeys = createKeptKeys(now)
   const readClaim = createReader({ edges, hosts, now })
 
   const accept = async ({ claim, proofs }: Read, signal: AbortSignal | undefined): Promise<Session> => {
@@ -101,7 +103,12 @@ export function createEdgeAuth({ edges, hosts, replays, strangers, now }: EdgeAu
       attempts(request, async () => {
         const token = bearerOf(request)
         if (token !== undefined && isOwnerToken(token)) return asOwner(request, token)
-        return accept(await readClaim(request, body), signal)
+        const key = loneKeyOf(request, token)
+        const known = key === undefined ? undefined : keptKeys.find(key)
+        if (known !== undefined) return known
+        const session = await accept(await readClaim(request, body), signal)
+        if (key !== undefined) keptKeys.keep(key, session)
+        return session
       }),
     present: (request, presented, { signal } = {}) =>
       attempts(request, async () => {
@@ -114,6 +121,15 @@ export function createEdgeAuth({ edges, hosts, replays, strangers, now }: EdgeAu
   }
 }
 
+/** An API key, when it is all that was brought: of proofs and certificates each is another. */
+function loneKeyOf(request: IncomingMessage, token: string | undefined): string | undefined {
+  const { 'x-api-key': header, authorization, dpop, signature, 'signature-input': input } = request.headers
+  if (dpop !== undefined || signature !== undefined || input !== undefined) return undefined
+  if (certificateFrom(request) !== undefined) return undefined
+  if (authorization === undefined) return typeof header === 'string' ? header : undefined
+  return header === undefined && token?.startsWith('mesh_k_') === true ? token : undefined
+}
+
 /** One key more, of which nobody has said anything. */
 function isStranger({ caller }: Session, { presented = [] }: EdgeClaim): boolean {
   return caller.trust === 'unknown' && presented.length === 0 && caller.credentials[0]?.method === 'http-signature'
@@ -124,8 +140,8 @@ function isOwnerToken(token: string): boolean {
 }
 
 function isSame(one: string, other: string): boolean {
-  const hash = (text: string): Buffer => createHash('sha256').update(text).digest()
-  return timingSafeEqual(hash(one), hash(other))
+  const digest = (text: string): Buffer => hash('sha256', text, 'buffer')
+  return timingSafeEqual(digest(one), digest(other))
 }
 
 /** Not AbortSignal.timeout and any: every request would leave a timer behind, and a signal that depends on one that stays. */
@@ -146,20 +162,28 @@ async function within<T>(outer: AbortSignal | undefined, work: (signal: AbortSig
   }
 }
 
+interface Refusals {
+  readonly since: number
+  count: number
+}
+
 /** Whoever guesses has to wait; not the programs of this machine, among which may be a proxy for everybody. */
 function createAttempts(now: () => number): <T>(request: IncomingMessage, work: () => Promise<T>) => Promise<T> {
-  const refusals = new LRUCache<string, { readonly since: number; count: number }>({ max: MAX_COUNTED_ADDRESSES })
+  const refusals = new LRUCache<string, Refusals>({ max: MAX_COUNTED_ADDRESSES })
   return async ({ socket: { remoteAddress = '' } }, work) => {
-    const isCounted = !isLoopback(remoteAddress)
-    const known = refusals.get(remoteAddress)
-    const current = known !== undefined && now() - known.since < REFUSED_WINDOW_MS ? known : { since: now(), count: 0 }
-    if (isCounted && current.count >= MAX_REFUSED_PER_ADDRESS)
+    // An address that has not been refused is not looked at
+    const recent = (): Refusals | undefined => {
+      const known = refusals.get(remoteAddress)
+      return known !== undefined && now() - known.since < REFUSED_WINDOW_MS ? known : undefined
+    }
+    if ((recent()?.count ?? 0) >= MAX_REFUSED_PER_ADDRESS)
       throw new MeshError('BUSY', 'too many bad credentials from this address', { hint: 'wait a minute' })
     try {
       return await work()
     } catch (err) {
       // Who shows nothing guesses nothing
-      if (isCounted && isBadCredential(err)) {
+      if (isBadCredential(err) && !isLoopback(remoteAddress)) {
+        const current = recent() ?? { since: now(), count: 0 }
         current.count += 1
         refusals.set(remoteAddress, current)
       }

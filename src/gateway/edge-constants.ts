@@ -54,5 +54,10 @@ export const REFUSED_WINDOW_MS = 60_000
 /** Addresses that are counted; the one refused longest ago is forgotten. */
 export const MAX_COUNTED_ADDRESSES = 4_096
 
+/** API keys that were good a moment ago, by their digests: as many as a node may have alive (MAX_KEYS), about 300 bytes each. */
+export const MAX_KEPT_KEYS = 1_000
+/** How long such a key is taken without looking it up; revoking it ends that at once. Use is noted once a minute, so that nothing is missed. */
+export const KEPT_KEY_MS = 5_000
+
 /** For everything that has to be asked to know who a caller is. */
 export const AUTHENTICATE_TIMEOUT_MS = 10_000

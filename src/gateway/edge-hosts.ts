@@ -57,8 +57,9 @@ export function createHosts({ listen, isTls, hosts, origins }: HostsInit): Hosts
   const others = new Set(origins.map(readOrigin))
   return {
     originOf({ headers: { host }, rawHeaders }) {
-      const count = rawHeaders.filter((name, at) => at % 2 === 0 && name.toLowerCase() === 'host').length
-      return host === undefined || count !== 1 ? undefined : known.get(withoutDefaultPort(host.toLowerCase(), scheme))
+      if (host === undefined || countHosts(rawHeaders) !== 1) return undefined
+      // As most clients write it, without the work of reading it
+      return known.get(host) ?? known.get(withoutDefaultPort(host.toLowerCase(), scheme))
     },
     judgeOrigin: (origin) => (own.has(origin) ? 'own' : others.has(origin) ? 'other' : undefined)
   }
@@ -69,6 +70,15 @@ export function refusalOf(request: IncomingMessage, hosts: Hosts): 421 | 403 | u
   if (hosts.originOf(request) === undefined) return 421
   const { origin } = request.headers
   return origin === undefined || hosts.judgeOrigin(origin) !== undefined ? undefined : 403
+}
+
+function countHosts(rawHeaders: readonly string[]): number {
+  let count = 0
+  for (let at = 0; at < rawHeaders.length; at += 2) {
+    const name = rawHeaders[at]
+    if (name?.length === 4 && name.toLowerCase() === 'host') count += 1
+  }
+  return count
 }
 
 function bracketed(host: string): string {

@@ -12,13 +12,11 @@ import {
   type IncomingMessage,
   type Server,
   type ServerOptions,
-  type ServerResponse,
   STATUS_CODES
 } from 'node:http'
 import { createServer as createHttpsServer } from 'node:https'
 import type { AddressInfo, Socket } from 'node:net'
 import type { Duplex } from 'node:stream'
-import { getRequestListener } from '@hono/node-server'
 import { MeshError } from '../errors.ts'
 import type { Node } from '../index.ts'
 import { createEdgeAuth, type EdgeAuth } from './edge-auth.ts'
@@ -215,13 +213,7 @@ interface Serving {
 
 function serve(server: Server, { init, auth, hosts, limits, closing, tracing }: Serving): void {
   const { node, onDefect, upgrades = {}, tls } = init
-  const app = createRest({ node, auth, hosts, limits, closing, tracing, onDefect, isTls: tls !== undefined })
-  // Else it would replace Request and Response for the whole process
-  const listener = getRequestListener(app.fetch, { overrideGlobalObjects: false })
-  server.on('request', (request: IncomingMessage, response: ServerResponse) => {
-    // It answers what it catches; what is left is a connection that is gone
-    listener(request, response).catch((err: unknown) => onDefect?.(err))
-  })
+  server.on('request', createRest({ node, auth, hosts, limits, closing, tracing, onDefect, isTls: tls !== undefined }))
   server.on('upgrade', (request: IncomingMessage, socket: Duplex, head: Buffer) => {
     // A client that goes away must not end the node
     socket.on('error', () => socket.destroy())

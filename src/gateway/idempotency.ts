@@ -1,6 +1,7 @@
 import { createHash } from 'node:crypto'
 import { type ErrorCode, MeshError } from '../errors.ts'
 import type { Node } from '../index.ts'
+import { isWhole, type Reply, type WholeReply } from './rest-reply.ts'
 
 /** What a client sent once, and may send again. */
 export interface Repeatable {
@@ -39,36 +40,34 @@ const NOTHING_DONE: ReadonlySet<ErrorCode> = new Set([
 export async function once(
   answers: Node['edges']['answers'],
   request: Repeatable,
-  work: () => Response | Promise<Response>,
-  problem: (err: unknown) => Response
-): Promise<Response> {
+  work: () => Reply | Promise<Reply>,
+  problem: (err: unknown) => WholeReply
+): Promise<Reply> {
   const key = keyOf(request)
   const kept = await answers.begin(key)
   if (kept !== undefined) {
     const headers = { ...kept.headers, 'idempotency-replayed': 'true' }
-    return new Response(kept.body, { status: kept.status, headers })
+    return { status: kept.status, headers, body: kept.body }
   }
-  let response: Response
+  let reply: Reply
   try {
-    response = await work()
+    reply = await work()
   } catch (err) {
     if (NOTHING_DONE.has(MeshError.from(err).code)) {
       await answers.forget(key)
       throw err
     }
-    response = problem(err)
+    reply = problem(err)
   }
-  const type = response.headers.get('content-type') ?? ''
   // Items can't be given again
-  if (type === 'text/event-stream') {
+  if (!isWhole(reply)) {
     await answers.forget(key)
-    return response
+    return reply
   }
-  const body = await response.text()
-  const headers = Object.fromEntries(response.headers)
+  const { status, headers, body } = reply
   // The work is done, whatever the disk says now; asked again, this node knows that it doesn't know
-  await answers.keep(key, { status: response.status, headers, body }).catch(() => {})
-  return new Response(body, { status: response.status, headers })
+  await answers.keep(key, { status, headers, body: body ?? '' }).catch(() => {})
+  return reply
 }
 
 function keyOf({ caller, key, method, url, body }: Repeatable) {

@@ -1,5 +1,6 @@
 import { ERROR_TEXTS, type ErrorBody, type ErrorCode, MeshError } from '../errors.ts'
 import { HTTP_STATUS } from './errors.ts'
+import type { WholeReply } from './rest-reply.ts'
 
 /** RFC 9457, with the members of an error of the mesh. */
 export interface Problem extends Omit<ErrorBody, 'message'> {
@@ -30,12 +31,13 @@ export interface ProblemOptions {
 }
 
 /** The answer for whatever was thrown. */
-export function problem(thrown: unknown, { challenge, onDefect }: ProblemOptions): Response {
+export function problem(thrown: unknown, { challenge, onDefect }: ProblemOptions): WholeReply {
   const err = MeshError.from(thrown)
   if (err.code === 'INTERNAL') onDefect?.(err.cause)
   const body = problemOf(err)
-  return new Response(JSON.stringify(body), {
+  return {
     status: body.status,
+    body: JSON.stringify(body),
     headers: {
       'content-type': 'application/problem+json',
       ...(body.status === 401 && { 'www-authenticate': challenge(isBadCredential(err) ? 'invalid_token' : undefined) }),
@@ -43,7 +45,7 @@ export function problem(thrown: unknown, { challenge, onDefect }: ProblemOptions
       ...pendingHeaders(err),
       ...(err instanceof HttpError && err.headers)
     }
-  })
+  }
 }
 
 /** Something was presented that isn't accepted, where an UNAUTHENTICATED without a reason says that nothing was. */

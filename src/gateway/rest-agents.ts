@@ -4,7 +4,8 @@ import type { LocalAgent, Node, SignedRecord } from '../index.ts'
 import { agentName, agentRecord } from '../registry/messages.ts'
 import { beginFind } from './finding.ts'
 import { agentAddBody, agentPatchBody, explainQuery, findQuery, listQuery, parse } from './messages.ts'
-import { checkMatch, json, type Operation, operation, page, type RestRequest } from './rest-operation.ts'
+import { checkMatch, type Operation, operation, page, type RestRequest } from './rest-operation.ts'
+import { json, noContent, type Reply } from './rest-reply.ts'
 import { agent, found, healthReport, listOf, missing } from './rest-schemas.ts'
 
 const params = z.object({
@@ -96,7 +97,7 @@ const remove = operation({
   handle: (request) =>
     inOrder(request, async ({ definition }) => {
       await request.node.agents.remove(definition.name)
-      return new Response(null, { status: 204 })
+      return noContent()
     })
 })
 
@@ -153,8 +154,8 @@ const changing = new WeakMap<Node, Map<string, Promise<unknown>>>()
 
 async function inOrder(
   request: RestRequest<{ id: string }>,
-  change: (present: LocalAgent) => Promise<Response>
-): Promise<Response> {
+  change: (present: LocalAgent) => Promise<Reply>
+): Promise<Reply> {
   const { node, params } = request
   const running = changing.get(node) ?? new Map<string, Promise<unknown>>()
   changing.set(node, running)

@@ -4,7 +4,8 @@ import { MeshError } from '../errors.ts'
 import { readTraceparent } from '../wire/trace.ts'
 import { DEFAULT_CALL_TIMEOUT_MS } from './constants.ts'
 import { callBody } from './messages.ts'
-import { json, type Operation, operation } from './rest-operation.ts'
+import { type Operation, operation } from './rest-operation.ts'
+import { jsonOnce } from './rest-reply.ts'
 import { sse } from './sse.ts'
 
 const stream = z
@@ -39,7 +40,7 @@ const call = operation({
     )
     if (isIterable(result)) return sse(result, { signal, leave, stream: wanted })
     if (isStreaming) return sse(only(result), { signal, leave })
-    return json({ result: result ?? null })
+    return jsonOnce({ result: result ?? null })
   }
 })
 

@@ -1,7 +1,8 @@
 import { z } from 'zod'
 import { MeshError } from '../errors.ts'
 import type { PermissionRequest } from '../index.ts'
-import { json, type Operation, operation, page, type RestRequest } from './rest-operation.ts'
+import { type Operation, operation, page, type RestRequest } from './rest-operation.ts'
+import { json } from './rest-reply.ts'
 import { listOf, message, peer, permissionRequest, permissionStatus, self, sent, status } from './rest-schemas.ts'
 
 const readStatus = operation({
@@ -67,7 +68,10 @@ const sendMessage = operation({
     correlationId: z.string().exactOptional(),
     replyTo: z.string().exactOptional(),
     expectsReply: z.boolean().exactOptional(),
-    expiresInMs: z.number().exactOptional()
+    expiresIn: z.union([z.number(), z.string()]).exactOptional(),
+    budget: z
+      .strictObject({ hops: z.int().exactOptional(), calls: z.int().exactOptional(), cost: z.int().exactOptional() })
+      .exactOptional()
   }),
   answers: { 201: { description: 'It is on its way', schema: sent } },
   isRepeatable: true,

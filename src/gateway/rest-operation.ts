@@ -1,10 +1,10 @@
-import { createHash } from 'node:crypto'
 import type { IncomingMessage } from 'node:http'
 import type { z } from 'zod'
 import type { Caller, Session } from '../auth/index.ts'
 import type { Node } from '../index.ts'
 import { parse } from './messages.ts'
 import { HttpError } from './problems.ts'
+import { json, type Reply, tagOf } from './rest-reply.ts'
 
 /** An answer as the OpenAPI document has it. */
 export interface Answer {
@@ -52,7 +52,7 @@ interface OperationInit<P extends z.ZodType, Q extends z.ZodType, B extends z.Zo
   readonly answers: Readonly<Record<number, Answer>>
   /** Takes `Idempotency-Key`. */
   readonly isRepeatable?: boolean
-  readonly handle: (request: RestRequest<Parsed<P>, Parsed<Q>, Parsed<B>>) => Response | Promise<Response>
+  readonly handle: (request: RestRequest<Parsed<P>, Parsed<Q>, Parsed<B>>) => Reply | Promise<Reply>
 }
 
 type Parsed<T extends z.ZodType> = ReturnType<typeof parse<T>>
@@ -71,7 +71,7 @@ export interface Operation
   readonly query?: z.ZodType
   readonly body?: z.ZodType
   /** @throws {MeshError} INVALID_ARGUMENT, and what the operation throws */
-  run(request: RawRequest): Response | Promise<Response>
+  run(request: RawRequest): Reply | Promise<Reply>
 }
 
 /** Makes a row; its handler sees what its schemas have parsed. */
@@ -99,16 +99,6 @@ export function operation<
   }
 }
 
-/** A JSON answer with its entity tag. */
-export function json(value: unknown, status = 200, headers: Readonly<Record<string, string>> = {}): Response {
-  const text = JSON.stringify(value)
-  return new Response(text, { status, headers: { 'content-type': 'application/json', etag: tagOf(text), ...headers } })
-}
-
-function tagOf(text: string): string {
-  return `"${createHash('sha256').update(text).digest('base64url').slice(0, 22)}"`
-}
-
 /** RFC 9110 §13.1.1. @throws {HttpError} 412 when the client has seen another state than the present one */
 export function checkMatch({ header }: RestRequest, present: unknown): void {
   const wanted = header('if-match')
@@ -118,20 +108,12 @@ export function checkMatch({ header }: RestRequest, present: unknown): void {
     throw new HttpError(412, 'ALREADY_EXISTS', 'it has changed since it was read: read it again')
 }
 
-/** RFC 9110 §13.1.2: what the client has already is not sent again. */
-export function unlessKnown(response: Response, wanted: string | undefined): Response {
-  const tag = response.headers.get('etag')
-  if (response.status !== 200 || tag === null || wanted === undefined) return response
-  const isKnown = wanted.split(',').some((each) => each.trim().replace(/^W\//, '') === tag)
-  return isKnown ? new Response(null, { status: 304, headers: { etag: tag } }) : response
-}
-
 /** One page of a list, with the way to the next. */
 export function page(
   { incoming }: Pick<RestRequest, 'incoming'>,
   items: readonly unknown[],
   cursor: string | undefined
-): Response {
+): Reply {
   if (cursor === undefined) return json({ items })
   const url = new URL(incoming.url ?? '', 'http://edge')
   url.searchParams.set('cursor', cursor)

@@ -1,5 +1,6 @@
 import { MeshError } from '../errors.ts'
 import { problemOf } from './problems.ts'
+import type { Reply } from './rest-reply.ts'
 
 export interface SseOptions {
   /** Of a stream that can be resumed: its id, and how many items the client has. */
@@ -19,7 +20,7 @@ const HEARTBEAT_MS = 15_000
  * Streams items as server-sent events: `item`s with ids `<stream id>:<n>`, then one `end` or `error` with a problem. A
  * slow reader slows the source; one that leaves ends it.
  */
-export function sse(items: AsyncIterable<unknown>, options: SseOptions): Response {
+export function sse(items: AsyncIterable<unknown>, options: SseOptions): Reply {
   const iterator = items[Symbol.asyncIterator]()
   const encoder = new TextEncoder()
   const { stream, signal, heartbeatMs = HEARTBEAT_MS } = options
@@ -63,7 +64,7 @@ export function sse(items: AsyncIterable<unknown>, options: SseOptions): Respons
     },
     { highWaterMark: 1 }
   )
-  return new Response(body, { headers: { 'content-type': 'text/event-stream', 'cache-control': 'no-store' } })
+  return { status: 200, headers: { 'content-type': 'text/event-stream', 'cache-control': 'no-store' }, body }
 }
 
 function event(name: string, data: unknown, id?: string): string {

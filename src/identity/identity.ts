@@ -2,7 +2,7 @@ import type { KeyObject } from 'node:crypto'
 import { privateKeyFromRaw } from '@libp2p/crypto/keys'
 import { peerIdFromPrivateKey } from '@libp2p/peer-id'
 import { MeshError } from '../errors.ts'
-import { didFromKey, signJws } from '../wire/index.ts'
+import { didFromKey, signBytes, signJws } from '../wire/index.ts'
 import type { Identity } from './index.ts'
 
 /** Makes an identity of an Ed25519 key of Node's own crypto. */
@@ -18,6 +18,7 @@ export function identityFrom(key: KeyObject): Identity {
     id: peerId.toString(),
     did,
     privateKey,
-    sign: (type, payload) => signJws({ key, did }, type, payload)
+    sign: (type, payload) => signJws({ key, did }, type, payload),
+    signBytes: (domain, bytes) => signBytes(key, domain, bytes)
   }
 }

@@ -24,10 +24,11 @@ export type MessageState = (typeof MESSAGE_STATES)[number]
 /** Of every node, and nobody's to take. */
 export const OWNER_AGENT = 'owner'
 
-export const MESSAGES_TYPE = 'mesh-messages+jws'
-export const RECEIPTS_TYPE = 'mesh-receipts+jws'
+/** What is signed begins with one of these and a line feed. */
+export const MESSAGES_DOMAIN = 'pryx-mesh-messages/1'
+export const RECEIPTS_DOMAIN = 'pryx-mesh-receipts/1'
 
-/** Messages under one signature, and in one request to deliver: a signature by jose costs 400 µs, so 6 µs a message. */
+/** Messages under one signature, and in one request to deliver: a signature costs 60 µs, its check 120, so 3 µs a message. */
 export const MAX_BATCH_MESSAGES = 64
 /** Envelopes and signatures in one request: as text within JSON they at most double, and so fit a frame of 1 MiB. */
 export const MAX_BATCH_BYTES = 480 * 1024
@@ -35,8 +36,8 @@ export const MAX_BATCH_BYTES = 480 * 1024
 export const MAX_BODY_BYTES = 256 * 1024
 /** Body and everything around it. */
 export const MAX_ENVELOPE_BYTES = MAX_BODY_BYTES + 4_096
-/** 64 digests of 43 characters, twice base64url, with room. */
-export const MAX_SIGNATURE_BYTES = 8_192
+/** 64 digests of 32 bytes as base64url, the signature and a did:key, with room. */
+export const MAX_SIGNATURE_BYTES = 3_072
 /** As many receipts as go under one signature. */
 export const MAX_RECEIPTS = 256
 export const MAX_RECEIPTS_BYTES = 256 * 1024

@@ -19,7 +19,7 @@ interface CourierComponents extends Given {
   readonly didOf: (peer: string) => string
   /** For what goes to this node itself. */
   readonly receive: Receive
-  readonly takeReceipts: (jws: string) => Promise<void>
+  readonly takeReceipts: (receipts: string) => Promise<void>
 }
 
 /** Takes messages and receipts to other nodes, or over to this one. */
@@ -47,15 +47,15 @@ export class Courier {
   }
 
   /** @throws {MeshError} as {@link deliver} */
-  async push(peer: string, jws: string): Promise<void> {
+  async push(peer: string, receipts: string): Promise<void> {
     const { rpc, prepare, onMet, carryReceipts, identity, takeReceipts } = this.#components
-    if (peer === identity.id) return takeReceipts(jws)
+    if (peer === identity.id) return takeReceipts(receipts)
     try {
       await prepare?.(peer)
-      await rpc.request(peer, MESSAGE, { op: 'receipts', jws })
+      await rpc.request(peer, MESSAGE, { op: 'receipts', receipts })
       onMet?.(peer)
     } catch (err) {
-      if (this.#isStopped || !(await carryReceipts?.(peer, jws))) throw err
+      if (this.#isStopped || !(await carryReceipts?.(peer, receipts))) throw err
     }
   }
 
@@ -65,12 +65,9 @@ export class Courier {
    * @param by who brought them; whatever they say, only whom a message was sent to can say it
    * @throws {MeshError} INVALID_RECORD, INVALID_MESSAGE, TOO_LARGE
    */
-  async read(jws: string, by?: string): Promise<Settlement[]> {
+  read(receipts: string, by?: string): Settlement[] {
     const { store, trust, didOf } = this.#components
-    const { did, items } = await verifyReceipts(jws, this.#keyOf).catch((err: unknown) => {
-      if (by !== undefined) trust.note(by, 'signature:bad')
-      throw err
-    })
+    const { did, items } = this.#verified(receipts, () => by !== undefined && trust.note(by, 'signature:bad'))
     const rows = store.all('SELECT id, peer FROM message_out WHERE id IN (SELECT value FROM json_each(?))', [
       list(items.map(({ id }) => id))
     ])
@@ -79,6 +76,15 @@ export class Courier {
       const peer = theirs.get(item.id)
       return peer !== undefined && didOf(peer) === did ? [{ ...item, peer }] : []
     })
+  }
+
+  #verified(receipts: string, onFailure: () => void): ReturnType<typeof verifyReceipts> {
+    try {
+      return verifyReceipts(receipts, this.#keyOf)
+    } catch (err) {
+      onFailure()
+      throw err
+    }
   }
 
   stop(): void {

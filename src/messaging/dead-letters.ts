@@ -1,19 +1,32 @@
+import { MeshError } from '../errors.ts'
 import type { Row, Store } from '../store/index.ts'
 import { DEFAULT_EXPIRY_MS, OWNER_AGENT } from './constants.ts'
 import type { Journal } from './journal.ts'
+import type { Envelope } from './messages.ts'
 import { noMessage } from './owner-inbox.ts'
 import type { InPair, Pairs } from './pairs.ts'
+import { type Content, fetched } from './references.ts'
 import { insertEvent, number, text } from './rows.ts'
 
 interface InboxParts {
+  readonly self: string
   readonly store: Store
+  readonly blobs: Content | undefined
   readonly journal: Journal
   readonly pairs: Pairs
   readonly clock: () => number
 }
 
-/** Gives a dead letter new attempts. @returns the pair to handle, if it is known @throws {MeshError} NOT_FOUND */
-export async function replay(id: string, { store, journal, pairs, clock }: InboxParts): Promise<InPair | undefined> {
+/**
+ * Gives a dead letter new attempts.
+ *
+ * @returns the pair to handle, if it is known
+ * @throws {MeshError} NOT_FOUND also when its content is not to be had any more, or why that can't be fetched now
+ */
+export async function replay(id: string, parts: InboxParts): Promise<InPair | undefined> {
+  const { store, journal, pairs, clock } = parts
+  await fetchContent(deadRow(id, store), parts)
+  // It may have been dropped or replayed meanwhile
   const row = deadRow(id, store)
   const peer = text(row, 'peer')
   await journal.write([
@@ -29,6 +42,25 @@ export async function replay(id: string, { store, journal, pairs, clock }: Inbox
   if (pair !== undefined) pair.waiting += 1
   return pair
 }
+
+/** Its author keeps content until the message has failed; new attempts without it would fail one by one. */
+async function fetchContent(row: Row, { self, blobs, clock }: InboxParts): Promise<void> {
+  // Written from an envelope
+  const message = JSON.parse(text(row, 'envelope')) as Envelope
+  const now = clock()
+  const { signal } = new AbortController()
+  const missing = await fetched({ ...message, exp: now + REPLAY_FETCH_MS }, blobs, { self, now, signal })
+  if (missing === undefined) return
+  if (missing.code !== 'NOT_FOUND' && missing.code !== 'FORBIDDEN')
+    throw new MeshError(missing.code, `the content that the message refers to can't be fetched: ${missing.reason}`)
+  const why = 'it was never fetched, and its sender keeps it no longer than until the message has failed'
+  throw new MeshError('NOT_FOUND', `the content that the message refers to is not to be had any more: ${why}`, {
+    hint: 'ask the sender to send it again, and drop this one'
+  })
+}
+
+/** How long an owner who replays waits for content: then what there is of it is kept, and the next attempt goes on. */
+const REPLAY_FETCH_MS = 30_000
 
 /** Makes a dead letter an ordinary failed message. @throws {MeshError} NOT_FOUND */
 export async function drop(id: string, { store, journal, clock }: InboxParts): Promise<void> {
@@ -63,7 +95,7 @@ export async function dropUnhandled(peer: string, reason: string, parts: InboxPa
 
 function deadRow(id: string, store: Store): Row {
   const row = store.get(
-    `SELECT message_in.peer AS peer, bytes, sender, recipient FROM message_in JOIN message_pair ON message_pair.id = pair
+    `SELECT message_in.peer AS peer, bytes, envelope, sender, recipient FROM message_in JOIN message_pair ON message_pair.id = pair
      WHERE message_in.id = ? AND dead_at IS NOT NULL`,
     [id]
   )

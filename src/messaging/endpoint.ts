@@ -12,8 +12,7 @@ import {
   type DeliverResult,
   type Envelope,
   envelope,
-  messageRequest,
-  type Receipt
+  messageRequest
 } from './messages.ts'
 import type { Arrival, Receiving } from './receiving.ts'
 import { createBatchVerifier, createDids, digestOf, signReceipts, type VerifiedBatch } from './signatures.ts'
@@ -36,14 +35,22 @@ export function createReceive(components: DeliveryComponents): Receive {
   /** Of each carrier: what it brought before has been judged. */
   const turns = new Map<string, Promise<void>>()
 
-  /** Signatures are checked side by side, but messages are taken in the order they were brought in. */
+  const verified = (text: string): VerifiedBatch | MeshError => {
+    try {
+      return verify(text)
+    } catch (err) {
+      return MeshError.from(err)
+    }
+  }
+
+  /** Messages are taken in the order they were brought in. */
   const inTurn = (request: DeliverRequest, carrier: Caller | undefined): Promise<Judged> => {
-    const verified = Promise.all(
-      request.signatures.map((jws) => verify(jws).catch((err: unknown) => MeshError.from(err)))
-    )
-    if (carrier === undefined) return verified.then((signatures) => judge(request, signatures, carrier))
+    const signatures = request.signatures.map(verified)
+    if (carrier === undefined) return judge(request, signatures, carrier)
     const { peer } = carrier
-    const judged = Promise.all([verified, turns.get(peer)]).then(([signatures]) => judge(request, signatures, carrier))
+    const before = turns.get(peer)
+    const next = (): Promise<Judged> => judge(request, signatures, carrier)
+    const judged = before === undefined ? next() : before.then(next)
     const leave = (): void => {
       if (turns.get(peer) === over) turns.delete(peer)
     }
@@ -55,18 +62,11 @@ export function createReceive(components: DeliveryComponents): Receive {
 
   return async (request, carrier) => {
     const { opened, taken, written } = await inTurn(request, carrier)
-    const receiptsOf = (): Receipt[] =>
-      [...taken.values()].flatMap(({ receipt }) => (receipt === undefined ? [] : [receipt]))
-    // Signed while they are written, which takes about as long, and not shown before
-    const early = receiptsOf()
-    const [signed] = await Promise.all([early.length === 0 ? undefined : signReceipts(identity, early), ...written])
-    const receipts = receiptsOf()
-    const isSame = receipts.length === early.length
+    for (const each of written) await each
+    const receipts = [...taken.values()].flatMap(({ receipt }) => (receipt === undefined ? [] : [receipt]))
     return {
       results: opened.map((each) => ('state' in each ? each : (taken.get(each)?.result ?? LOST))),
-      ...(receipts.length === 0 || signed === undefined
-        ? {}
-        : { receipts: isSame ? signed : await signReceipts(identity, receipts) })
+      ...(receipts.length === 0 ? {} : { receipts: signReceipts(identity, receipts) })
     }
   }
 }
@@ -126,7 +126,10 @@ interface Judged {
 }
 
 /** Answers `message/1.0.0`. */
-export function createEndpoint(receive: Receive, takeReceipts: (jws: string, by: string) => Promise<void>): Endpoint {
+export function createEndpoint(
+  receive: Receive,
+  takeReceipts: (receipts: string, by: string) => Promise<void>
+): Endpoint {
   return {
     protocol: MESSAGE,
     handle(body, { caller }) {
@@ -136,7 +139,7 @@ export function createEndpoint(receive: Receive, takeReceipts: (jws: string, by:
         const at = error.issues[0]?.path.join('.') ?? ''
         throw new MeshError('INVALID_MESSAGE', `not a message request${at === '' ? '' : `: ${at} is not valid`}`)
       }
-      return data.op === 'deliver' ? receive(data, caller) : takeReceipts(data.jws, caller.peer).then(() => ({}))
+      return data.op === 'deliver' ? receive(data, caller) : takeReceipts(data.receipts, caller.peer).then(() => ({}))
     }
   }
 }

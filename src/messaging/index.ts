@@ -228,7 +228,11 @@ export interface Messaging {
   reply(id: string, body: unknown, options?: SendOptions): Promise<Sent>
   /** What handlers could not handle, oldest first. */
   deadLetters(filter?: Pick<MessageFilter, 'agent' | 'peer' | 'limit' | 'after'>): readonly MessageInfo[]
-  /** Gives a dead letter to its agent again, with new attempts. @throws {MeshError} NOT_FOUND */
+  /**
+   * Gives a dead letter to its agent again, with new attempts. Content that it refers to is fetched first, if that was never done.
+   *
+   * @throws {MeshError} NOT_FOUND also when that content is not to be had any more; UNREACHABLE, TIMEOUT, BUSY and others, when it can't be fetched now
+   */
   replay(id: string): Promise<void>
   /** Forgets a dead letter. @throws {MeshError} NOT_FOUND */
   drop(id: string): Promise<void>
@@ -243,7 +247,7 @@ export interface Messaging {
   /** Peers that messages wait for here; `problem` is what the last attempt to deliver has met. */
   waitedFor(): readonly { readonly peer: string; readonly problem?: MeshError | undefined }[]
   /** Takes receipts signed by the node they are about messages to. @throws {MeshError} INVALID_RECORD, INVALID_MESSAGE */
-  takeReceipts(jws: string): Promise<void>
+  takeReceipts(receipts: string): Promise<void>
   /** Lets go of the handlers and what is under way; all that was acknowledged is on disk. */
   stop(): Promise<void>
 }
@@ -264,7 +268,7 @@ export interface MessagingComponents {
   /** A peer has answered. */
   readonly onMet?: (peer: string) => void
   /** Brings receipts to a peer by another way, when it can't be reached. @returns whether that was possible */
-  readonly carryReceipts?: (peer: string, jws: string) => Promise<boolean>
+  readonly carryReceipts?: (peer: string, receipts: string) => Promise<boolean>
   /** What must be shown to a peer before it is asked for something; undefined when that is done. */
   readonly prepare?: (peer: string) => Promise<unknown> | undefined
   /** Why nothing new may be kept just now (the disk is nearly full), or undefined. */

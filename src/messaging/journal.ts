@@ -39,7 +39,7 @@ export interface Queued {
   readonly exp: number
   readonly signature: number
   /** That signature, where it is at hand. */
-  readonly jws?: string
+  readonly signedText?: string
   readonly text: string
 }
 
@@ -57,7 +57,7 @@ interface Outgoing {
 
 /** Units in one transaction; more than senders have in flight, so that a commit takes all that came during the last. */
 const MAX_UNITS = 256
-/** Messages of one turn that are signed and written together; the next are signed meanwhile. */
+/** Messages of one turn that are signed and written together. */
 const MAX_SENDS = MAX_BATCH_MESSAGES
 /** Transactions of messages under way; what comes then waits, and is gathered. */
 const MAX_SENDING = 4
@@ -77,7 +77,7 @@ export interface JournalComponents {
  *
  * What handlers did is written one transaction after the other: whatever one decides from rows has all that was decided before it.
  * When one fails, what was waiting behind it fails too, for it may have been made from what wasn't kept. Messages that come of
- * nothing else have no such past: some transactions of them are under way at once, signed while the one before is committed.
+ * nothing else have no such past: some transactions of them are under way at once.
  */
 export class Journal {
   readonly #components: JournalComponents
@@ -91,8 +91,6 @@ export class Journal {
   #isWriting = false
   #sending = 0
   #scheduled = false
-  /** Everything with messages that was numbered so far has been given to the store. */
-  #submitted: Promise<void> = Promise.resolve()
   #onIdle: (() => void)[] = []
   /** Raised by each failure. */
   generation = 0
@@ -191,34 +189,18 @@ export class Journal {
   async #write(units: readonly Unit[]): Promise<void> {
     const statements: Statement[] = []
     const seqs = units.map(({ drafts }) => (drafts === undefined || drafts.length === 0 ? NONE : new Array<number>()))
-    const hasMessages = seqs.some((each) => each !== NONE)
-    const outgoing = hasMessages ? this.#number(units, seqs, statements) : []
+    const outgoing = seqs.some((each) => each !== NONE) ? this.#number(units, seqs, statements) : []
     const latest = new Map<string, Statement>()
     for (const unit of units) {
       for (const [key, statement] of unit.latest ?? []) latest.set(key, statement)
       if (unit.statements !== undefined) statements.push(...unit.statements)
     }
     statements.push(...latest.values())
-    const write = () => this.#components.store.write(statements)
-    if (hasMessages) await this.#inOrder(Promise.all(outgoing.map((each) => this.#sign(each, statements))), write)
-    else if (statements.length > 0) await write()
+    for (const each of outgoing) this.#sign(each, statements)
+    // In the turn that has numbered them: messages come into their table in the order of their numbers
+    if (statements.length > 0) await this.#components.store.write(statements)
     for (const { peer, queued } of outgoing) this.#components.onQueued(peer, queued)
     for (const [index, { done }] of units.entries()) done(seqs[index] ?? NONE)
-  }
-
-  /** Messages come into their table in the order of their numbers. */
-  async #inOrder(signed: Promise<unknown>, write: () => Promise<unknown>): Promise<void> {
-    const before = this.#submitted
-    const { promise, resolve } = Promise.withResolvers<void>()
-    this.#submitted = promise
-    try {
-      await Promise.all([signed, before])
-      const written = write()
-      resolve()
-      await written
-    } finally {
-      void before.then(resolve)
-    }
   }
 
   /** @returns the messages of the units, by peer */
@@ -256,22 +238,22 @@ export class Journal {
     return [...byPeer.values()]
   }
 
-  async #sign({ rows, queued }: Outgoing, statements: Statement[]): Promise<void> {
+  #sign({ rows, queued }: Outgoing, statements: Statement[]): void {
     const { identity } = this.#components
     for (let at = 0; at < rows.length; at += MAX_BATCH_MESSAGES) {
       const batch = rows.slice(at, at + MAX_BATCH_MESSAGES)
       const signature = this.#nextSignature++
-      const jws = await signBatch(
+      const signedText = signBatch(
         identity,
         batch.map(({ text }) => text)
       )
-      statements.push(insertSignature(signature, jws))
+      statements.push(insertSignature(signature, signedText))
       for (const row of batch) {
         statements.push(insertOut({ ...row, signature }))
         if (row.envelope.kind === 'request') statements.push(insertRequest(row.envelope))
         const { n, pair, text } = row
         const { id, seq, exp } = row.envelope
-        queued.push({ n, id, pair, seq, exp, signature, jws, text })
+        queued.push({ n, id, pair, seq, exp, signature, signedText, text })
       }
     }
   }

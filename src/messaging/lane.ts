@@ -5,6 +5,7 @@ import {
   MAX_BATCH_BYTES,
   MAX_BATCH_MESSAGES,
   MAX_BATCHES_IN_FLIGHT,
+  MAX_SIGNATURE_BYTES,
   PENDING_RETRY_MS,
   RETRY_MAX_MS,
   RETRY_MIN_MS
@@ -173,20 +174,20 @@ export class Lane {
   }
 
   #request(batch: readonly Sending[]): DeliverRequest {
-    const jws = new Map(batch.map((message) => [message.signature, message.jws]))
-    const ids = [...jws.keys()]
-    const missing = ids.filter((id) => jws.get(id) === undefined)
+    const signatures = new Map(batch.map(({ signature, signedText }) => [signature, signedText]))
+    const ids = [...signatures.keys()]
+    const missing = ids.filter((id) => signatures.get(id) === undefined)
     if (missing.length > 0) {
       const rows = this.#components.store.all(
-        'SELECT id, jws FROM message_signature WHERE id IN (SELECT value FROM json_each(?))',
+        'SELECT id, signature FROM message_signature WHERE id IN (SELECT value FROM json_each(?))',
         [list(missing)]
       )
-      for (const row of rows) jws.set(number(row, 'id'), text(row, 'jws'))
+      for (const row of rows) signatures.set(number(row, 'id'), text(row, 'signature'))
     }
     const places = new Map(ids.map((id, index) => [id, index]))
     return {
       op: 'deliver',
-      signatures: ids.map((id) => jws.get(id) ?? ''),
+      signatures: ids.map((id) => signatures.get(id) ?? ''),
       messages: batch.map(({ text: envelope, signature, after }) => ({
         envelope,
         sig: places.get(signature) ?? 0,
@@ -199,7 +200,7 @@ export class Lane {
     try {
       const answer = await this.#components.deliver(this.#components.peer, this.#request(batch))
       this.problem = undefined
-      void this.#settle(await this.#judge(batch, answer))
+      void this.#settle(this.#judge(batch, answer))
     } catch (err) {
       this.#backOff(MeshError.from(err))
     }
@@ -226,10 +227,10 @@ export class Lane {
   }
 
   /** What the answer says of each message; whatever isn't on the other disk stops the batch after it. */
-  async #judge(batch: readonly Sending[], { results, receipts }: DeliverAnswer): Promise<Settlement[]> {
+  #judge(batch: readonly Sending[], { results, receipts }: DeliverAnswer): Settlement[] {
     if (results.length !== batch.length)
       throw new MeshError('INVALID_MESSAGE', 'the answer is not about these messages')
-    const settlements = receipts === undefined ? [] : await this.#receipts(receipts)
+    const settlements = receipts === undefined ? [] : this.#receipts(receipts)
     const receipted = new Set(settlements.map(({ id }) => id))
     for (const [index, result] of results.entries()) {
       const queued = batch[index]
@@ -272,8 +273,8 @@ export class Lane {
     this.#isRewinding = true
   }
 
-  async #receipts(jws: string): Promise<Settlement[]> {
-    const { did, items } = await verifyReceipts(jws, this.#keyOf)
+  #receipts(signedText: string): Settlement[] {
+    const { did, items } = verifyReceipts(signedText, this.#keyOf)
     if (did !== this.#components.did) throw new MeshError('INVALID_RECORD', 'receipts by another node')
     return items.map((item) => ({ ...item, peer: this.#components.peer }))
   }
@@ -289,7 +290,7 @@ export class Lane {
 }
 
 /** What one is reckoned at; most are smaller. */
-const SIGNATURE_BYTES = 4_400
+const SIGNATURE_BYTES = MAX_SIGNATURE_BYTES
 
 /** What is kept in memory of what follows: the batches that may be under way, as one of each goes out. */
 const MAX_FRESH = MAX_BATCHES_IN_FLIGHT * MAX_BATCH_MESSAGES

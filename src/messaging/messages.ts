@@ -17,7 +17,6 @@ const count = z.int().min(0)
 const time = z.int().min(0)
 /** As protocols/blob has it. */
 const contentDigest = z.string().regex(/^[0-9a-f]{64}$/)
-const digest = z.string().regex(/^[\w-]{43}$/)
 const code = z.string().regex(/^[A-Z][A-Z0-9_]{0,63}$/)
 const reason = z.string().max(MAX_REASON_LENGTH)
 
@@ -69,15 +68,6 @@ export const envelope = z.object({
 })
 export type Envelope = z.infer<typeof envelope>
 
-/** Payload of a `mesh-messages+jws`. */
-export const signedMessages = z.object({
-  v: z.literal(1),
-  /** did:key of the node that sends. */
-  iss: z.string().max(128),
-  /** Base64url SHA-256 over each envelope's text. */
-  digests: z.array(digest).min(1).max(MAX_BATCH_MESSAGES)
-})
-
 const deliverRequest = z.object({
   op: z.literal('deliver'),
   signatures: z.array(z.string().max(MAX_SIGNATURE_BYTES)).min(1).max(MAX_BATCH_MESSAGES),
@@ -99,7 +89,7 @@ export type DeliverRequest = z.infer<typeof deliverRequest>
 
 const receiptsRequest = z.object({
   op: z.literal('receipts'),
-  jws: z.string().max(MAX_RECEIPTS_BYTES)
+  receipts: z.string().max(MAX_RECEIPTS_BYTES)
 })
 
 /** Request of `message/1.0.0`. */
@@ -135,10 +125,5 @@ const receipt = z.object({
 })
 export type Receipt = z.infer<typeof receipt>
 
-/** Payload of a `mesh-receipts+jws`. */
-export const signedReceipts = z.object({
-  v: z.literal(1),
-  /** did:key of the node that says so. */
-  iss: z.string().max(128),
-  items: z.array(receipt).min(1).max(MAX_RECEIPTS)
-})
+/** What is signed of receipts, as JSON. */
+export const receipts = z.array(receipt).min(1).max(MAX_RECEIPTS)

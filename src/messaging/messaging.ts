@@ -120,14 +120,14 @@ class MessageRoom implements Messaging {
       ...components,
       didOf: this.#didOf,
       receive: this.#receive,
-      takeReceipts: (jws) => this.#takeReceipts(jws)
+      takeReceipts: (receipts) => this.#takeReceipts(receipts)
     })
     this.#receipts = new Receipts({
       store,
       identity,
       clock,
       random,
-      push: (peer, jws) => this.#courier.push(peer, jws)
+      push: (peer, receipts) => this.#courier.push(peer, receipts)
     })
   }
 
@@ -142,7 +142,7 @@ class MessageRoom implements Messaging {
   async start(): Promise<void> {
     const { store, rpc, on } = this.#components
     await store.write([BEGIN])
-    await rpc.handle(createEndpoint(this.#receive, (jws, by) => this.#takeReceipts(jws, by)))
+    await rpc.handle(createEndpoint(this.#receive, (receipts, by) => this.#takeReceipts(receipts, by)))
     this.#off.push(
       on('peer:join', ({ peer }) => {
         this.#lanes.get(peer)?.wakeNow()
@@ -238,8 +238,8 @@ class MessageRoom implements Messaging {
     return [...this.#room.peers].map((peer) => ({ peer, problem: this.#lanes.get(peer)?.problem }))
   }
 
-  takeReceipts(jws: string): Promise<void> {
-    return this.#takeReceipts(jws)
+  takeReceipts(receipts: string): Promise<void> {
+    return this.#takeReceipts(receipts)
   }
 
   async stop(): Promise<void> {
@@ -308,8 +308,8 @@ class MessageRoom implements Messaging {
     return lane
   }
 
-  async #takeReceipts(jws: string, by?: string): Promise<void> {
-    await this.#settling.settle(await this.#courier.read(jws, by))
+  async #takeReceipts(receipts: string, by?: string): Promise<void> {
+    await this.#settling.settle(this.#courier.read(receipts, by))
   }
 
   #onSettled(settled: readonly Settled[]): void {
@@ -394,7 +394,7 @@ class MessageRoom implements Messaging {
   }
 
   get #inboxParts(): Parameters<typeof drop>[1] {
-    const { store, clock } = this.#components
-    return { store, clock, journal: this.#journal, pairs: this.#pairs }
+    const { store, clock, blobs } = this.#components
+    return { self: this.#self, store, clock, blobs, journal: this.#journal, pairs: this.#pairs }
   }
 }

@@ -12,7 +12,7 @@ export interface ReceiptsComponents {
   readonly clock: () => number
   readonly random: () => number
   /** Puts them to the peer. @throws {MeshError} */
-  readonly push: (peer: string, jws: string) => Promise<void>
+  readonly push: (peer: string, receipts: string) => Promise<void>
 }
 
 interface Outgoing {
@@ -93,7 +93,7 @@ export class Receipts {
         }
         if (this.#isStopped) return
         const items = rows.map(readReceipt)
-        await push(peer, await signReceipts(identity, items))
+        await push(peer, signReceipts(identity, items))
         await this.#forget(peer, items)
         outgoing.attempt = 0
       }

@@ -1,5 +1,5 @@
 import type { BlobRef, Blobs } from '../blobs/index.ts'
-import { abortError, MeshError } from '../errors.ts'
+import { abortError, type ErrorCode, MeshError } from '../errors.ts'
 import type { Store } from '../store/index.ts'
 import { HANDLER_RETRY_MAX_MS } from './constants.ts'
 import type { MessageInit } from './index.ts'
@@ -118,7 +118,7 @@ function isOpen(store: Store, id: string): boolean {
 
 /** Why content is not here yet. */
 export interface Missing {
-  readonly code: string
+  readonly code: ErrorCode
   readonly reason: string
   /** Its node isn't there now, or busy: not the message's fault. */
   readonly isPassing: boolean

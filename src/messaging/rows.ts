@@ -17,7 +17,7 @@ export const messagingMigrations: Migrations = {
        UNIQUE (direction, sender, recipient)
      ) STRICT;
      CREATE INDEX message_pair_peer ON message_pair (direction, peer);
-     CREATE TABLE message_signature (id INTEGER PRIMARY KEY, jws TEXT NOT NULL) STRICT;
+     CREATE TABLE message_signature (id INTEGER PRIMARY KEY, signature TEXT NOT NULL) STRICT;
      CREATE TABLE message_out (
        n INTEGER PRIMARY KEY,
        id TEXT NOT NULL UNIQUE,
@@ -130,8 +130,8 @@ export function putPair(pair: PairRow): Statement {
   }
 }
 
-export function insertSignature(id: number, jws: string): Statement {
-  return { sql: 'INSERT INTO message_signature (id, jws) VALUES (?, ?)', params: [id, jws] }
+export function insertSignature(id: number, signature: string): Statement {
+  return { sql: 'INSERT INTO message_signature (id, signature) VALUES (?, ?)', params: [id, signature] }
 }
 
 export interface OutRow {

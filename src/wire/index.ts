@@ -33,3 +33,4 @@ export {
 export { parseJson } from './json.ts'
 export { publicKeyOf, type Signer, signJws, type VerifyJwsOptions, verifyJws } from './jws.ts'
 export { free } from './memory.ts'
+export { isSigned, signBytes } from './signed-bytes.ts'

@@ -51,6 +51,13 @@ it('an address that guesses has to wait, and others don’t', async () => {
   expect((await auth.authenticate(requestFrom('192.0.2.1', key))).caller.peer).toMatch(/^api-key:/)
 })
 
+it('guesses that come at once are counted each', async () => {
+  const { auth } = await start()
+  const guess = () => failureOf(auth.authenticate(requestFrom('192.0.2.1', 'mesh_k_guess')))
+  await Promise.all(Array.from({ length: MAX_REFUSED_PER_ADDRESS }, guess))
+  expect(await guess()).toMatchObject({ code: 'BUSY' })
+})
+
 it('this machine may have a proxy for everybody, and never waits', async () => {
   const { auth } = await start()
   for (let n = 0; n < 2 * MAX_REFUSED_PER_ADDRESS; n += 1)

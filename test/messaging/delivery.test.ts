@@ -2,6 +2,7 @@ import { expect, it } from 'vitest'
 import { MeshError } from '../../src/errors.ts'
 import { createIdentity } from '../../src/identity/index.ts'
 import { mailboxMigrations, messagingMigrations } from '../../src/messaging/index.ts'
+import { signReceipts } from '../../src/messaging/signatures.ts'
 import { openStore, type Store } from '../../src/store/index.ts'
 import { failureOf } from '../nodes.ts'
 import { joined, keeper, Mesh, openRoom, queuedFor, soon } from './room.ts'
@@ -114,14 +115,10 @@ it('refuses receipts of a node that the message was not for', async () => {
   mesh.cut.add(bob.id)
   const { id } = await ann.messaging.send({ to, body: 1 })
   const eve = createIdentity()
-  const jws = await eve.sign('mesh-receipts+jws', { v: 1, iss: eve.did, items: [{ id, state: 'processed', at: 1 }] })
-  await ann.messaging.takeReceipts(jws)
+  const receipts = signReceipts(eve, [{ id, state: 'processed', at: 1 }])
+  await ann.messaging.takeReceipts(receipts)
   expect(ann.messaging.show(id)?.state).toBe('queued')
-  const stolen = await eve.sign('mesh-receipts+jws', {
-    v: 1,
-    iss: bob.identity.did,
-    items: [{ id, state: 'processed', at: 1 }]
-  })
+  const stolen = receipts.replace(eve.did, bob.identity.did)
   expect(await failureOf(ann.messaging.takeReceipts(stolen))).toMatchObject({ code: 'INVALID_RECORD' })
   expect(ann.messaging.show(id)?.state).toBe('queued')
 })

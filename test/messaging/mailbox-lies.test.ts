@@ -5,7 +5,7 @@ import { MAILBOX } from '../../src/messaging/index.ts'
 import * as limits from '../../src/messaging/mailbox/constants.ts'
 import type { CollectAnswer, SealingKey } from '../../src/messaging/mailbox/messages.ts'
 import { seal } from '../../src/messaging/mailbox/sealing.ts'
-import { digestOf } from '../../src/messaging/signatures.ts'
+import { signBatch } from '../../src/messaging/signatures.ts'
 import { canonicalJson } from '../../src/wire/index.ts'
 import { failureOf } from '../nodes.ts'
 import { appoint, deposited, kept, type MailRoom, meet, openMailRoom } from './mailbox-room.ts'
@@ -127,15 +127,15 @@ it('takes nothing that is forged, for another, or no message', async () => {
   if (real === undefined || first === undefined) throw new Error('nothing is queued')
   // In ann's name, signed by eve
   const forged = canonicalJson({ ...JSON.parse(first.envelope), body: 'forged' })
-  const stolen = await eve.sign('mesh-messages+jws', { v: 1, iss: ann.identity.did, digests: [digestOf(forged)] })
-  const own = await eve.sign('mesh-messages+jws', { v: 1, iss: eve.did, digests: [digestOf(forged)] })
-  const deliver = (jws: string, envelope: string) =>
-    JSON.stringify({ op: 'deliver', signatures: [jws], messages: [{ envelope, sig: 0, after: 0 }] })
+  const own = signBatch(eve, [forged])
+  const stolen = own.replace(eve.did, ann.identity.did)
+  const deliver = (signature: string, envelope: string) =>
+    JSON.stringify({ op: 'deliver', signatures: [signature], messages: [{ envelope, sig: 0, after: 0 }] })
   const texts = [
     deliver(stolen, forged),
     deliver(own, forged),
     deliver(real.signatures[0] ?? '', forged),
-    JSON.stringify({ op: 'receipts', jws: stolen }),
+    JSON.stringify({ op: 'receipts', receipts: stolen }),
     '{"op":"deliver"}',
     'no JSON'
   ]
@@ -310,7 +310,7 @@ it('believes only the newest statement about mailboxes, and only of the node its
     [await eve.sign('mesh-mailboxes+jws', { ...statement, iss: eve.did }), 'INVALID_RECORD'],
     [await bob.identity.sign('mesh-mailboxes+jws', { ...statement, exp: 1 }), 'INVALID_RECORD'],
     [await bob.identity.sign('mesh-mailboxes+jws', { ...statement, key: {} }), 'INVALID_MESSAGE'],
-    [await bob.identity.sign('mesh-messages+jws', statement), 'INVALID_MESSAGE']
+    [await bob.identity.sign('mesh-record+jws', statement), 'INVALID_MESSAGE']
   ] as const) {
     answerWith(lie)
     expect(await failureOf(ann.mailboxes.learn(bob.id, mel.id))).toMatchObject({ code })

@@ -42,7 +42,7 @@ export async function openMailRoom(mesh: Mesh, init: MailRoomInit = {}): Promise
     more: {
       random: () => 0.005,
       onMet: (peer) => mailboxes?.met(peer),
-      carryReceipts: async (peer, jws) => (await mailboxes?.carryReceipts(peer, jws)) ?? false
+      carryReceipts: async (peer, receipts) => (await mailboxes?.carryReceipts(peer, receipts)) ?? false
     }
   })
   const { messaging, store, policy, events } = room

@@ -1,5 +1,5 @@
 import { expect, it } from 'vitest'
-import { MeshError } from '../../src/errors.ts'
+import { type ErrorCode, MeshError } from '../../src/errors.ts'
 import type { Node } from '../../src/index.ts'
 import type { Content } from '../../src/messaging/references.ts'
 import { addressOf, failureOf, startNode, startPair } from '../nodes.ts'
@@ -81,6 +81,26 @@ it.each(['NOT_FOUND', 'FORBIDDEN', 'LIMIT_EXCEEDED', 'INVALID_MESSAGE'] as const
     expect([blobs.fetches, kept]).toEqual([5, []])
   }
 )
+
+it.each([
+  { code: 'NOT_FOUND', at: 'NOT_FOUND', says: /never fetched, and its sender keeps it no longer/ },
+  { code: 'FORBIDDEN', at: 'NOT_FOUND', says: /never fetched, and its sender keeps it no longer/ },
+  { code: 'UNREACHABLE', at: 'UNREACHABLE', says: /can't be fetched: not now/ },
+  { code: 'LIMIT_EXCEEDED', at: 'LIMIT_EXCEEDED', says: /can't be fetched: not now/ }
+] as const)('whoever replays is told that its content fails with $code', async ({ code, at, says }) => {
+  let why: ErrorCode | undefined = 'NOT_FOUND'
+  const { ann, bob, kept, to } = await startTwo(contentThat(() => why && new MeshError(why, 'not now')))
+  const blob = { sha256: SHA256, size: 5 }
+  const { id } = await ann.messaging.send({ to, blob })
+  await failureOf(ann.messaging.waitFor(id, { signal: soon() }))
+  why = code
+  expect(await failureOf(bob.messaging.replay(id))).toMatchObject({ code: at, message: expect.stringMatching(says) })
+  expect(bob.messaging.deadLetters()).toMatchObject([{ id, tries: 5 }])
+  why = undefined
+  await bob.messaging.replay(id)
+  await expect.poll(() => kept).toEqual([blob])
+  expect(bob.messaging.deadLetters()).toEqual([])
+})
 
 it.each(['UNREACHABLE', 'CONNECTION_LOST', 'BUSY'] as const)(
   'content that fails with %s is waited for, in order, and counts for nothing',

@@ -187,7 +187,7 @@ const STATEMENTS: ReadonlyArray<{ page: string; says: string }> = [
   { page: 'message/1.0.0/README.md', says: messaging.MESSAGE.id },
   { page: 'message/1.0.0/README.md', says: `at most ${count(messaging.MAX_BODY_BYTES)} bytes` },
   { page: 'message/1.0.0/README.md', says: `At most ${count(messaging.MAX_ENVELOPE_BYTES)} bytes` },
-  { page: 'message/1.0.0/README.md', says: `at most ${count(messaging.MAX_SIGNATURE_BYTES)} characters` },
+  { page: 'message/1.0.0/README.md', says: `| ${count(messaging.MAX_SIGNATURE_BYTES)} characters |` },
   {
     page: 'message/1.0.0/README.md',
     says: `1 to ${messaging.MAX_BATCH_MESSAGES} messages, together with the signatures at most ${count(messaging.MAX_BATCH_BYTES)} bytes`

@@ -24,13 +24,7 @@ import {
   registerAnswer,
   statementAnswer
 } from '../../src/messaging/mailbox/messages.ts'
-import {
-  deliverAnswer,
-  envelope,
-  messageRequest,
-  signedMessages,
-  signedReceipts
-} from '../../src/messaging/messages.ts'
+import { deliverAnswer, envelope, receipts as messageReceipts, messageRequest } from '../../src/messaging/messages.ts'
 import {
   inviteBody,
   ownerProof,
@@ -131,8 +125,7 @@ const PARSERS: readonly Parser[] = [
   { folder: 'message/1.0.0', def: 'request', parse: bySchema(messageRequest, 'INVALID_MESSAGE') },
   { folder: 'message/1.0.0', def: 'deliverAnswer', parse: bySchema(deliverAnswer, 'INVALID_MESSAGE') },
   { folder: 'message/1.0.0', def: 'envelope', parse: bySchema(envelope, 'INVALID_MESSAGE') },
-  { folder: 'message/1.0.0', def: 'messages', parse: bySchema(signedMessages, 'INVALID_MESSAGE') },
-  { folder: 'message/1.0.0', def: 'receipts', parse: bySchema(signedReceipts, 'INVALID_MESSAGE') },
+  { folder: 'message/1.0.0', def: 'receipts', parse: bySchema(messageReceipts, 'INVALID_MESSAGE') },
   { folder: 'mailbox/1.0.0', def: 'request', parse: bySchema(mailboxRequest, 'INVALID_MESSAGE') },
   { folder: 'mailbox/1.0.0', def: 'statementAnswer', parse: bySchema(statementAnswer, 'INVALID_MESSAGE') },
   { folder: 'mailbox/1.0.0', def: 'registerAnswer', parse: bySchema(registerAnswer, 'INVALID_MESSAGE') },

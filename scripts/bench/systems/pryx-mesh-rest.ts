@@ -1,6 +1,10 @@
 /**
  * The same agent as of `pryx-mesh`, called by a program that is not on the mesh: REST at the HTTP edge with an API key, from
  * node:http, as there is no SDK to pay for. One node: its agent, policy, schemas and audit as it ships.
+ *
+ * Beside `a2a` it does a like thing: the same message there and back as JSON, a connection for each call in flight that is
+ * kept, each client as its users have it (theirs the SDK on fetch, which sends the message as JSON within a text part). The
+ * server of the SDK asks nobody who he is and checks no schema; this one does both, decides by policy and writes it down.
  */
 import type * as gateway from '../../../src/gateway/index.ts'
 import type * as product from '../../../src/index.ts'

@@ -67,14 +67,15 @@ export class DepositBatches {
 
   #fitted(batch: readonly Row[]): { batch: readonly Row[]; plain: string } {
     const ids = [...new Set(batch.map((row) => number(row, 'signature')))]
-    const rows = this.#store.all('SELECT id, jws FROM message_signature WHERE id IN (SELECT value FROM json_each(?))', [
-      list(ids)
-    ])
-    const jws = new Map(rows.map((row) => [number(row, 'id'), text(row, 'jws')]))
+    const rows = this.#store.all(
+      'SELECT id, signature FROM message_signature WHERE id IN (SELECT value FROM json_each(?))',
+      [list(ids)]
+    )
+    const signatures = new Map(rows.map((row) => [number(row, 'id'), text(row, 'signature')]))
     const last = new Map(this.#last)
     const request: DeliverRequest = {
       op: 'deliver',
-      signatures: ids.map((id) => jws.get(id) ?? ''),
+      signatures: ids.map((id) => signatures.get(id) ?? ''),
       messages: batch.map((row) => {
         const pair = number(row, 'pair')
         const after = last.get(pair) ?? 0

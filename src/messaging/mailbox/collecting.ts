@@ -12,7 +12,7 @@ export interface CollectingComponents {
   readonly unseal: (sealed: string) => Promise<unknown>
   /** Takes messages as if their author had brought them. */
   readonly receive: (request: DeliverRequest) => Promise<DeliverAnswer>
-  readonly takeReceipts: (jws: string) => Promise<void>
+  readonly takeReceipts: (receipts: string) => Promise<void>
 }
 
 interface Visit {
@@ -114,16 +114,16 @@ export class Collecting {
     const { success, data } = messageRequest.safeParse(await this.#components.unseal(sealed))
     // For another, or rubbish: it would be the same the next time
     if (!success) return true
-    if (data.op === 'receipts') return this.#takeReceipts(data.jws)
+    if (data.op === 'receipts') return this.#takeReceipts(data.receipts)
     const { results } = await this.#components.receive(data)
     pass.isFull = results.some(({ state }) => state === 'busy')
     pass.taken += results.filter(({ state }) => state === 'kept').length
     return results.every(({ state }) => state === 'kept' || state === 'refused')
   }
 
-  async #takeReceipts(jws: string): Promise<boolean> {
+  async #takeReceipts(receipts: string): Promise<boolean> {
     try {
-      await this.#components.takeReceipts(jws)
+      await this.#components.takeReceipts(receipts)
       return true
     } catch (err) {
       const { code } = MeshError.from(err)

@@ -50,7 +50,7 @@ export interface Mailboxes {
   /** A peer has answered: where its messages may be left is asked, now and then. */
   met(peer: string): void
   /** Leaves receipts with a peer's mailboxes. @returns whether one has taken them */
-  carryReceipts(peer: string, jws: string): Promise<boolean>
+  carryReceipts(peer: string, receipts: string): Promise<boolean>
   /** It was blocked. */
   dropPeer(peer: string): Promise<void>
   stop(): void
@@ -143,7 +143,7 @@ class MailboxRoom implements Mailboxes {
       clock,
       unseal: (sealed) => unseal(sealed, key),
       receive: (request) => messaging.receive(request),
-      takeReceipts: (jws) => messaging.takeReceipts(jws)
+      takeReceipts: (receipts) => messaging.takeReceipts(receipts)
     })
   }
 
@@ -213,8 +213,8 @@ class MailboxRoom implements Mailboxes {
     })
   }
 
-  carryReceipts(peer: string, jws: string): Promise<boolean> {
-    return this.#depositing.carry(peer, JSON.stringify({ op: 'receipts', jws }))
+  carryReceipts(peer: string, receipts: string): Promise<boolean> {
+    return this.#depositing.carry(peer, JSON.stringify({ op: 'receipts', receipts }))
   }
 
   async dropPeer(peer: string): Promise<void> {
