@@ -51,8 +51,8 @@ export interface DhtFind {
   readonly queriesToFirst: number
   readonly queries: number
   readonly ms: number
-  /** Providers named that were asked whether they offer it, to the first that did. */
-  readonly dials: number
+  /** Named and dialled, until one was found that offers it: those that don't. */
+  readonly dialsForNothing: number
   /** Who was named first. */
   readonly first: string | undefined
   /** How many there are, as far as holders say. */
@@ -221,7 +221,7 @@ class SimDhtNode implements DhtNode {
     const signal = AbortSignal.any([found.signal, AbortSignal.timeout(FIND_MS)])
     const lane = createFairLane(VERIFIED_AT_ONCE)
     const asked = new Set<string>([this.id])
-    let [queries, dials] = [0, 0]
+    let [queries, dialsForNothing] = [0, 0]
     let queriesToFirst: number | undefined
     let first: string | undefined
     const holders: Pick<Holders, 'ask' | 'own'> = {
@@ -235,7 +235,7 @@ class SimDhtNode implements DhtNode {
     const verify = async (peer: string, namedAfter: number): Promise<void> => {
       if (asked.has(peer)) return
       asked.add(peer)
-      if (queriesToFirst === undefined) dials++
+      if (queriesToFirst === undefined && !owners.has(peer)) dialsForNothing++
       await sleep(VERIFY_MS)
       if (!owners.has(peer)) return
       queriesToFirst ??= namedAfter
@@ -266,7 +266,7 @@ class SimDhtNode implements DhtNode {
       queriesToFirst: queriesToFirst ?? Number.NaN,
       queries,
       ms: ms ?? performance.now() - from,
-      dials,
+      dialsForNothing,
       first,
       total
     }

@@ -274,7 +274,8 @@ export class MeshDiscovery implements Discovery {
       counts: this.#counts,
       healthOf,
       trustOf,
-      pinned,
+      // Who was blocked isn't missed.
+      pinned: () => Iterator.from(pinned()).filter(({ agent }) => trustOf(peerOf(agent)) !== 'blocked'),
       onMissing: (missing) => this.#tellMissing(missing),
       now: this.#now,
       settleMs: () => this.#startedAt + this.#settleMs - this.#now(),

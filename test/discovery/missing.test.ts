@@ -67,6 +67,13 @@ describe('a find', () => {
     expect(a.discovery.status().missed).toBe(1)
   })
 
+  it('does not miss what a blocked peer offered', async () => {
+    const a = await new TestMesh().node({}, { pinned: () => [PIN], trustOf: () => 'blocked' })
+    const results = a.discovery.find({ name: 'db.query' })
+    await all(results)
+    expect(await results.summary).toEqual({ complete: true, count: 0, estimate: 0 })
+  })
+
   it('tells of nothing missing when it did not see everything', async () => {
     const mesh = new TestMesh()
     const a = await mesh.node({}, { pinned: () => [PIN] })
