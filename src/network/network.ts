@@ -358,7 +358,7 @@ class ListenFailed extends Error {
   }
 }
 
-/** Whom it knows, and who it is paired with, belongs to a mesh: protocols/decisions/015-a-home-has-one-mesh.md */
+/** Whom it knows, and who it is paired with, belongs to a mesh: protocols/decisions/019-a-home-has-one-mesh.md */
 function refuseOtherMesh(remembered: string | undefined, wanted: string): void {
   if (remembered === undefined || remembered === wanted) return
   throw new MeshError('INVALID_CONFIG', `this home is of the mesh ${remembered}, not of ${wanted}`, {
