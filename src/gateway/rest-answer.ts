@@ -31,7 +31,7 @@ export interface AnsweringInit extends RestInit {
 }
 
 /** A request on its way, and what whoever routed it has read from its URL. */
-export interface Exchange {
+interface Exchange {
   readonly incoming: IncomingMessage
   readonly outgoing: ServerResponse
   readonly params: unknown
