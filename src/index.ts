@@ -33,7 +33,8 @@ export type {
   FindStep,
   FindSummary,
   Found,
-  Missing as MissingAgent
+  Missing as MissingAgent,
+  Step
 } from './discovery/index.ts'
 export type {
   AgentConnection,
@@ -61,6 +62,7 @@ export type { ApiKeyInfo, ApiKeyInit, ApiKeys, HeldKey } from './keys/index.ts'
 export type {
   Envelope,
   Mailboxes,
+  MessageBudget,
   MessageContext,
   MessageEvent,
   MessageFilter,
@@ -76,7 +78,14 @@ export type {
   ServedMailbox,
   UsedMailbox
 } from './messaging/index.ts'
-export { createSwarmKey, type LanStatus, type NetworkStatus, type PeerInfo } from './network/index.ts'
+export {
+  createSwarmKey,
+  type DhtStatus,
+  type HolderStatus,
+  type LanStatus,
+  type NetworkStatus,
+  type PeerInfo
+} from './network/index.ts'
 export {
   type AuthInit,
   type CallOptions,
@@ -121,5 +130,5 @@ export type {
   SignedRecord
 } from './registry/messages.ts'
 export type { RequestOptions } from './rpc/index.ts'
-export type { Pin, Pins } from './tools/index.ts'
+export type { Pin, Pins, ShortName } from './tools/index.ts'
 export type { EvidenceKind, PeerTrust, Standing, Trust, TrustReport } from './trust/index.ts'

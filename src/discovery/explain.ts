@@ -1,7 +1,8 @@
 import type { FindSource } from './index.ts'
 
 /** What every step tells. */
-interface Step {
+/** What each step of a find tells. */
+export interface Step {
   /** Milliseconds since the find began. */
   readonly ms: number
 }

@@ -26,7 +26,7 @@ import type { Rpc } from '../rpc/index.ts'
 import { MeshDiscovery } from './discovery.ts'
 import type { FindStep } from './explain.ts'
 
-export type { FindStep } from './explain.ts'
+export type { FindStep, Step } from './explain.ts'
 export { recordsProtocol } from './records.ts'
 
 /** Where a result came from: known already, asked of a connected peer, told by a topic, named by the DHT. */

@@ -82,7 +82,7 @@ export interface Holder {
   status(): HolderStatus
 }
 
-interface HolderStatus {
+export interface HolderStatus {
   readonly keys: number
   readonly entries: number
   readonly publishers: number

@@ -22,7 +22,7 @@ import type { Position } from './position.ts'
 import type { Contact, Walk, WalkInit } from './walk.ts'
 
 export { MAX_GOSSIP_BYTES, MAX_TOPICS } from './constants.ts'
-export type { Holder } from './holder.ts'
+export type { Holder, HolderStatus } from './holder.ts'
 export { networkMigrations } from './known-peers.ts'
 export { defaultListen } from './listen.ts'
 export { createNetwork } from './network.ts'
