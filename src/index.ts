@@ -82,6 +82,7 @@ export {
   createSwarmKey,
   type DhtStatus,
   type HolderStatus,
+  type HoldVerdict,
   type LanStatus,
   type NetworkStatus,
   type PeerInfo

@@ -1,6 +1,5 @@
 import type { FindSource } from './index.ts'
 
-/** What every step tells. */
 /** What each step of a find tells. */
 export interface Step {
   /** Milliseconds since the find began. */

@@ -22,7 +22,7 @@ import type { Position } from './position.ts'
 import type { Contact, Walk, WalkInit } from './walk.ts'
 
 export { MAX_GOSSIP_BYTES, MAX_TOPICS } from './constants.ts'
-export type { Holder, HolderStatus } from './holder.ts'
+export type { Holder, HolderStatus, HoldVerdict } from './holder.ts'
 export { networkMigrations } from './known-peers.ts'
 export { defaultListen } from './listen.ts'
 export { createNetwork } from './network.ts'
@@ -77,7 +77,7 @@ export interface Gossip {
 export interface DhtStatus {
   /** Peers in the routing table. */
   readonly tableSize: number
-  /** Nodes of the mesh, as {@link Dht.size}. */
+  /** Nodes of the mesh, as `Dht.size`. */
   readonly size?: number
   readonly walks: number
   /** Peers asked by walks. */
