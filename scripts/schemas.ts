@@ -8,9 +8,9 @@ import { hintsGetAnswer, hintsPutAnswer, hintsRequest, hintsWithdrawAnswer } fro
 import { hintsAnswer, queryAnswer, recordsRequest, topicMessage, watchItem } from '../src/discovery/messages.ts'
 import { agentFrame, nodeFrame } from '../src/drivers/agent-frames.ts'
 import { ERROR_CODES, ERROR_TEXTS, MeshError } from '../src/errors.ts'
-import { openApi } from '../src/gateway/openapi.ts'
-import { OPERATIONS } from '../src/gateway/rest.ts'
-import { authFrame, clientFrame, edgeFrame } from '../src/gateway/ws-frames.ts'
+import { openApi } from '../src/gateway/rest/openapi.ts'
+import { OPERATIONS } from '../src/gateway/rest/rest.ts'
+import { authFrame, clientFrame, edgeFrame } from '../src/gateway/ws/frames.ts'
 import { grantPayload, revocationsPayload } from '../src/grants/messages.ts'
 import { infoAnswer, pingAnswer, statusRequest } from '../src/health/messages.ts'
 import {

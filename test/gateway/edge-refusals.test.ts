@@ -1,9 +1,9 @@
 import type { IncomingMessage } from 'node:http'
 import { expect, it } from 'vitest'
-import { createEdgeAuth } from '../../src/gateway/edge-auth.ts'
-import { MAX_REFUSED_PER_ADDRESS, REFUSED_WINDOW_MS } from '../../src/gateway/edge-constants.ts'
-import { createHosts } from '../../src/gateway/edge-hosts.ts'
-import { createReplays } from '../../src/gateway/edge-replays.ts'
+import { createEdgeAuth } from '../../src/gateway/edge/auth.ts'
+import { MAX_REFUSED_PER_ADDRESS, REFUSED_WINDOW_MS } from '../../src/gateway/edge/constants.ts'
+import { createHosts } from '../../src/gateway/edge/hosts.ts'
+import { createReplays } from '../../src/gateway/edge/replays.ts'
 import { failureOf, startNode } from '../nodes.ts'
 import { type Key, makeKey, signed } from './edge-clients.ts'
 

@@ -1,6 +1,6 @@
 import { expect, it } from 'vitest'
-import { MAX_PROOFS_PER_KEY, PROOF_WINDOW_MS } from '../../src/gateway/edge-constants.ts'
-import { createReplays } from '../../src/gateway/edge-replays.ts'
+import { MAX_PROOFS_PER_KEY, PROOF_WINDOW_MS } from '../../src/gateway/edge/constants.ts'
+import { createReplays } from '../../src/gateway/edge/replays.ts'
 
 const START = Date.parse('2026-11-23T10:00:00Z')
 

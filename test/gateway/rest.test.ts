@@ -1,7 +1,7 @@
 import { Validator } from '@seriousme/openapi-schema-validator'
 import { Ajv2020 } from 'ajv/dist/2020.js'
 import { describe, expect, it } from 'vitest'
-import { OPERATIONS } from '../../src/gateway/rest.ts'
+import { OPERATIONS } from '../../src/gateway/rest/rest.ts'
 import { addressOf, nextEvent, startNode } from '../nodes.ts'
 import { tempFolder } from '../temp.ts'
 import { CALCULATOR, type EdgeKit, problemOf, startEdge } from './edge-kit.ts'

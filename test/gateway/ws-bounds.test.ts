@@ -1,7 +1,7 @@
 import { once } from 'node:events'
 import { connect as connectSocket, type Socket } from 'node:net'
 import { expect, it, onTestFinished } from 'vitest'
-import { WS_LIMITS } from '../../src/gateway/ws-constants.ts'
+import { WS_LIMITS } from '../../src/gateway/ws/constants.ts'
 import { failureOf, nextEvent } from '../nodes.ts'
 import { Client, connect, refusal, register, startEdge } from './ws-kit.ts'
 

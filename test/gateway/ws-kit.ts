@@ -1,9 +1,9 @@
 import { once } from 'node:events'
 import { onTestFinished } from 'vitest'
 import { type ClientOptions, WebSocket } from 'ws'
-import { type EdgeTls, openEdge } from '../../src/gateway/edge.ts'
-import type { WsLimits } from '../../src/gateway/ws-constants.ts'
-import { createWsEdge, WS_PATH } from '../../src/gateway/ws-edge.ts'
+import { type EdgeTls, openEdge } from '../../src/gateway/edge/edge.ts'
+import type { WsLimits } from '../../src/gateway/ws/constants.ts'
+import { createWsEdge, WS_PATH } from '../../src/gateway/ws/ws-edge.ts'
 import type { Node, NodeInit } from '../../src/index.ts'
 import { startNode } from '../nodes.ts'
 

@@ -15,7 +15,7 @@ import { createRecordsEndpoint } from '../../src/discovery/records.ts'
 import { readMessage } from '../../src/discovery/topics.ts'
 import { agentFrame, nodeFrame } from '../../src/drivers/agent-frames.ts'
 import { MeshError } from '../../src/errors.ts'
-import { authFrame, clientFrame, edgeFrame } from '../../src/gateway/ws-frames.ts'
+import { authFrame, clientFrame, edgeFrame } from '../../src/gateway/ws/frames.ts'
 import { infoAnswer, pingAnswer, statusRequest } from '../../src/health/messages.ts'
 import {
   collectAnswer,

@@ -1,10 +1,10 @@
 import type { IncomingMessage } from 'node:http'
 import type { z } from 'zod'
-import type { Caller, Session } from '../auth/index.ts'
-import type { Node } from '../index.ts'
-import { parse } from './messages.ts'
-import { HttpError } from './problems.ts'
-import { json, type Reply, tagOf } from './rest-reply.ts'
+import type { Caller, Session } from '../../auth/index.ts'
+import type { Node } from '../../index.ts'
+import { HttpError } from '../edge/problems.ts'
+import { parse } from '../messages.ts'
+import { json, type Reply, tagOf } from './reply.ts'
 
 /** An answer as the OpenAPI document has it. */
 export interface Answer {

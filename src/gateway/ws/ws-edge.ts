@@ -10,12 +10,12 @@ import { createHash, randomBytes } from 'node:crypto'
 import type { IncomingMessage } from 'node:http'
 import type { TLSSocket } from 'node:tls'
 import { WebSocketServer } from 'ws'
-import { certificateOf, type Session } from '../auth/index.ts'
-import { MeshError } from '../errors.ts'
-import type { Node } from '../index.ts'
-import { refuseUpgrade, type Upgrade, type UpgradeHandler } from './edge.ts'
-import { HTTP_STATUS } from './errors.ts'
-import { Connection, type Surroundings } from './ws-connection.ts'
+import { certificateOf, type Session } from '../../auth/index.ts'
+import { MeshError } from '../../errors.ts'
+import type { Node } from '../../index.ts'
+import { refuseUpgrade, type Upgrade, type UpgradeHandler } from '../edge/edge.ts'
+import { HTTP_STATUS } from '../errors.ts'
+import { Connection, type Surroundings } from './connection.ts'
 import {
   MAX_WS_FRAME_BYTES,
   MAX_WS_KEPT_TOTAL_BYTES,
@@ -23,10 +23,10 @@ import {
   WS_LIMITS,
   WS_PROTOCOL,
   type WsLimits
-} from './ws-constants.ts'
-import type { Frame } from './ws-frames.ts'
-import { Link } from './ws-link.ts'
-import { WsSession } from './ws-session.ts'
+} from './constants.ts'
+import type { Frame } from './frames.ts'
+import { Link } from './link.ts'
+import { WsSession } from './session.ts'
 
 export const WS_PATH = '/v1/ws'
 

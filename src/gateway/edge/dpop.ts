@@ -1,8 +1,8 @@
 import { createHash } from 'node:crypto'
 import { calculateJwkThumbprint, EmbeddedJWK, type JWK, jwtVerify } from 'jose'
-import { refused } from '../auth/index.ts'
-import { peerIdFromKey } from '../wire/index.ts'
-import { MAX_CREDENTIAL_LENGTH, PROOF_WINDOW_MS } from './edge-constants.ts'
+import { refused } from '../../auth/index.ts'
+import { peerIdFromKey } from '../../wire/index.ts'
+import { MAX_CREDENTIAL_LENGTH, PROOF_WINDOW_MS } from './constants.ts'
 
 export interface DpopRequest {
   readonly method: string

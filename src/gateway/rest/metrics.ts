@@ -1,5 +1,5 @@
 import { Counter, Gauge, Histogram, Registry } from 'prom-client'
-import type { Node, NodeStatus } from '../index.ts'
+import type { Node, NodeStatus } from '../../index.ts'
 
 /** What the edge counts, beside what the node knows of itself. */
 export interface EdgeMetrics {

@@ -1,11 +1,11 @@
 import { randomBytes } from 'node:crypto'
 import { z } from 'zod'
-import { MeshError } from '../errors.ts'
-import { readTraceparent } from '../wire/trace.ts'
-import { DEFAULT_CALL_TIMEOUT_MS } from './constants.ts'
-import { callBody } from './messages.ts'
-import { type Operation, operation } from './rest-operation.ts'
-import { jsonOnce } from './rest-reply.ts'
+import { MeshError } from '../../errors.ts'
+import { readTraceparent } from '../../wire/trace.ts'
+import { DEFAULT_CALL_TIMEOUT_MS } from '../constants.ts'
+import { callBody } from '../messages.ts'
+import { type Operation, operation } from './operation.ts'
+import { jsonOnce } from './reply.ts'
 import { sse } from './sse.ts'
 
 const stream = z

@@ -1,6 +1,6 @@
 import type { IncomingMessage } from 'node:http'
 import { BlockList, isIPv6 } from 'node:net'
-import { MeshError } from '../errors.ts'
+import { MeshError } from '../../errors.ts'
 
 const loopback = new BlockList()
 loopback.addSubnet('127.0.0.0', 8)

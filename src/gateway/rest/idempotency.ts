@@ -1,7 +1,7 @@
 import { createHash } from 'node:crypto'
-import { type ErrorCode, MeshError } from '../errors.ts'
-import type { Node } from '../index.ts'
-import { isWhole, type Reply, type WholeReply } from './rest-reply.ts'
+import { type ErrorCode, MeshError } from '../../errors.ts'
+import type { Node } from '../../index.ts'
+import { isWhole, type Reply, type WholeReply } from './reply.ts'
 
 /** What a client sent once, and may send again. */
 export interface Repeatable {

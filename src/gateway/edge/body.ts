@@ -1,7 +1,7 @@
 import type { IncomingMessage } from 'node:http'
-import { MeshError } from '../errors.ts'
-import { parseJson } from '../wire/index.ts'
-import type { EdgeLimits } from './edge-constants.ts'
+import { MeshError } from '../../errors.ts'
+import { parseJson } from '../../wire/index.ts'
+import type { EdgeLimits } from './constants.ts'
 import { HttpError } from './problems.ts'
 
 /**

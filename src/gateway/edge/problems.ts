@@ -1,6 +1,6 @@
-import { ERROR_TEXTS, type ErrorBody, type ErrorCode, MeshError } from '../errors.ts'
-import { HTTP_STATUS } from './errors.ts'
-import type { WholeReply } from './rest-reply.ts'
+import { ERROR_TEXTS, type ErrorBody, type ErrorCode, MeshError } from '../../errors.ts'
+import { HTTP_STATUS } from '../errors.ts'
+import type { WholeReply } from '../rest/reply.ts'
 
 /** RFC 9457, with the members of an error of the mesh. */
 export interface Problem extends Omit<ErrorBody, 'message'> {

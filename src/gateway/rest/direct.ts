@@ -1,10 +1,10 @@
 import type { IncomingMessage, ServerResponse } from 'node:http'
 import { getRequestListener } from '@hono/node-server'
-import { hasContent } from './edge-body.ts'
-import { refusalOf } from './edge-hosts.ts'
-import type { Answering, RestInit } from './rest-answer.ts'
-import type { Operation } from './rest-operation.ts'
-import { isWhole, type Reply, sendWhole, toResponse } from './rest-reply.ts'
+import { hasContent } from '../edge/body.ts'
+import { refusalOf } from '../edge/hosts.ts'
+import type { Answering, RestInit } from './answer.ts'
+import type { Operation } from './operation.ts'
+import { isWhole, type Reply, sendWhole, toResponse } from './reply.ts'
 
 interface DirectInit extends Pick<RestInit, 'hosts' | 'onDefect'> {
   readonly answering: Answering

@@ -1,7 +1,7 @@
 import { WebSocket } from 'ws'
-import { MeshError } from '../errors.ts'
-import { MAX_WS_KEPT_BYTES, WS_CONFIRM_BYTES, WS_CONFIRM_FRAMES, WS_HIGH_WATER_BYTES } from './ws-constants.ts'
-import type { EdgeFrame } from './ws-frames.ts'
+import { MeshError } from '../../errors.ts'
+import { MAX_WS_KEPT_BYTES, WS_CONFIRM_BYTES, WS_CONFIRM_FRAMES, WS_HIGH_WATER_BYTES } from './constants.ts'
+import type { EdgeFrame } from './frames.ts'
 
 /** Bytes that all links together may keep. */
 interface KeptBudget {

@@ -2,8 +2,8 @@ import type { IncomingMessage } from 'node:http'
 import { type Attributes, type Context, ROOT_CONTEXT, SpanKind, SpanStatusCode, trace } from '@opentelemetry/api'
 import { OTLPTraceExporter } from '@opentelemetry/exporter-trace-otlp-http'
 import { BatchSpanProcessor, TracerProvider, type TracerProviderOptions } from '@opentelemetry/sdk-trace'
-import { VERSION } from '../version.ts'
-import type { Operation } from './rest-operation.ts'
+import { VERSION } from '../../version.ts'
+import type { Operation } from '../rest/operation.ts'
 
 export interface TracingInit {
   /** Where spans go, OTLP over HTTP: `http://127.0.0.1:4318/v1/traces`. */

@@ -1,6 +1,6 @@
 import { z } from 'zod'
-import { AUDIENCES, agentName, capability, query } from '../registry/messages.ts'
-import { MAX_WS_CREDIT } from './ws-constants.ts'
+import { AUDIENCES, agentName, capability, query } from '../../registry/messages.ts'
+import { MAX_WS_CREDIT } from './constants.ts'
 
 /** Of a request; the client chooses it, and uses it again only when the request is over. */
 const id = z.string().min(1).max(64)

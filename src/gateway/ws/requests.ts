@@ -1,10 +1,10 @@
-import type { Session } from '../auth/index.ts'
-import { abortError, MeshError } from '../errors.ts'
-import type { Node } from '../index.ts'
-import { readTraceparent } from '../wire/trace.ts'
-import { MAX_WS_COLLECTED_BYTES, MAX_WS_NODE_FRAME_BYTES, MAX_WS_PENDING } from './ws-constants.ts'
-import type { EdgeFrame, Frame } from './ws-frames.ts'
-import type { Link } from './ws-link.ts'
+import type { Session } from '../../auth/index.ts'
+import { abortError, MeshError } from '../../errors.ts'
+import type { Node } from '../../index.ts'
+import { readTraceparent } from '../../wire/trace.ts'
+import { MAX_WS_COLLECTED_BYTES, MAX_WS_NODE_FRAME_BYTES, MAX_WS_PENDING } from './constants.ts'
+import type { EdgeFrame, Frame } from './frames.ts'
+import type { Link } from './link.ts'
 
 type RequestFrame = Frame<'invoke' | 'send' | 'find'>
 

@@ -1,11 +1,11 @@
 import type { WebSocket } from 'ws'
-import type { Session } from '../auth/index.ts'
-import { MeshError } from '../errors.ts'
-import { parseJson } from '../wire/index.ts'
-import type { Upgrade } from './edge.ts'
-import { CLOSE_GRACE_MS, WS_CLOSE, type WsLimits } from './ws-constants.ts'
-import { authFrame, type EdgeFrame, type Frame } from './ws-frames.ts'
-import { readClientFrame, type WsSession } from './ws-session.ts'
+import type { Session } from '../../auth/index.ts'
+import { MeshError } from '../../errors.ts'
+import { parseJson } from '../../wire/index.ts'
+import type { Upgrade } from '../edge/edge.ts'
+import { CLOSE_GRACE_MS, WS_CLOSE, type WsLimits } from './constants.ts'
+import { authFrame, type EdgeFrame, type Frame } from './frames.ts'
+import { readClientFrame, type WsSession } from './session.ts'
 
 /** What a connection needs of the edge. */
 export interface Surroundings {

@@ -1,12 +1,12 @@
 import { z } from 'zod'
-import { MeshError } from '../errors.ts'
-import type { LocalAgent, Node, SignedRecord } from '../index.ts'
-import { agentName, agentRecord } from '../registry/messages.ts'
-import { beginFind } from './finding.ts'
-import { agentAddBody, agentPatchBody, explainQuery, findQuery, listQuery, parse } from './messages.ts'
-import { checkMatch, type Operation, operation, page, type RestRequest } from './rest-operation.ts'
-import { json, noContent, type Reply } from './rest-reply.ts'
-import { agent, found, healthReport, listOf, missing } from './rest-schemas.ts'
+import { MeshError } from '../../errors.ts'
+import type { LocalAgent, Node, SignedRecord } from '../../index.ts'
+import { agentName, agentRecord } from '../../registry/messages.ts'
+import { beginFind } from '../finding.ts'
+import { agentAddBody, agentPatchBody, explainQuery, findQuery, listQuery, parse } from '../messages.ts'
+import { checkMatch, type Operation, operation, page, type RestRequest } from './operation.ts'
+import { json, noContent, type Reply } from './reply.ts'
+import { agent, found, healthReport, listOf, missing } from './schemas.ts'
 
 const params = z.object({
   id: z

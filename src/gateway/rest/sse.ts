@@ -1,6 +1,6 @@
-import { MeshError } from '../errors.ts'
-import { problemOf } from './problems.ts'
-import type { Reply } from './rest-reply.ts'
+import { MeshError } from '../../errors.ts'
+import { problemOf } from '../edge/problems.ts'
+import type { Reply } from './reply.ts'
 
 export interface SseOptions {
   /** Of a stream that can be resumed: its id, and how many items the client has. */

@@ -1,7 +1,7 @@
 import { z } from 'zod'
-import { CREDENTIAL_METHODS, TRUST_LEVELS } from '../auth/index.ts'
-import { ERROR_CODES, type ErrorCode } from '../errors.ts'
-import { agentRecord, capability } from '../registry/messages.ts'
+import { CREDENTIAL_METHODS, TRUST_LEVELS } from '../../auth/index.ts'
+import { ERROR_CODES, type ErrorCode } from '../../errors.ts'
+import { agentRecord, capability } from '../../registry/messages.ts'
 
 // What this node answers: loose, as a later version may say more
 

@@ -2,9 +2,9 @@ import { createSecretKey, hash, timingSafeEqual } from 'node:crypto'
 import type { IncomingMessage } from 'node:http'
 import type { TLSSocket } from 'node:tls'
 import { LRUCache } from 'lru-cache'
-import { type Credential, certificateOf, type EdgeClaim, refused, type Session } from '../auth/index.ts'
-import { MeshError } from '../errors.ts'
-import type { Node } from '../index.ts'
+import { type Credential, certificateOf, type EdgeClaim, refused, type Session } from '../../auth/index.ts'
+import { MeshError } from '../../errors.ts'
+import type { Node } from '../../index.ts'
 import {
   type HttpRequest,
   type HttpSignature,
@@ -14,19 +14,19 @@ import {
   peerIdFromKey,
   readSignature,
   verifyRequest
-} from '../wire/index.ts'
+} from '../../wire/index.ts'
 import {
   AUTHENTICATE_TIMEOUT_MS,
   MAX_COUNTED_ADDRESSES,
   MAX_REFUSED_PER_ADDRESS,
   PROOF_WINDOW_MS,
   REFUSED_WINDOW_MS
-} from './edge-constants.ts'
-import { checkDpop } from './edge-dpop.ts'
-import { type Hosts, isLoopback } from './edge-hosts.ts'
-import { createKeptKeys } from './edge-kept-keys.ts'
-import type { Replays } from './edge-replays.ts'
+} from './constants.ts'
+import { checkDpop } from './dpop.ts'
+import { type Hosts, isLoopback } from './hosts.ts'
+import { createKeptKeys } from './kept-keys.ts'
 import { isBadCredential } from './problems.ts'
+import type { Replays } from './replays.ts'
 
 interface AuthenticateOptions {
   /** All of it, where a signature is to cover it; absent: there is none. */

@@ -1,11 +1,11 @@
-import type { Session } from '../auth/index.ts'
-import type { Duplex } from '../drivers/index.ts'
-import { MeshError } from '../errors.ts'
-import type { Node } from '../index.ts'
-import { MAX_WS_AGENTS, WS_BUSY_BYTES } from './ws-constants.ts'
-import { type ClientFrame, clientFrame, type EdgeFrame, type Frame } from './ws-frames.ts'
-import type { Link } from './ws-link.ts'
-import { Requests } from './ws-requests.ts'
+import type { Session } from '../../auth/index.ts'
+import type { Duplex } from '../../drivers/index.ts'
+import { MeshError } from '../../errors.ts'
+import type { Node } from '../../index.ts'
+import { MAX_WS_AGENTS, WS_BUSY_BYTES } from './constants.ts'
+import { type ClientFrame, clientFrame, type EdgeFrame, type Frame } from './frames.ts'
+import type { Link } from './link.ts'
+import { Requests } from './requests.ts'
 
 export interface WsSessionInit {
   readonly node: Node

@@ -1,7 +1,7 @@
 import { z } from 'zod'
-import { VERSION } from '../version.ts'
-import type { Answer, Operation } from './rest-operation.ts'
-import { NAMED, problemSchema } from './rest-schemas.ts'
+import { VERSION } from '../../version.ts'
+import type { Answer, Operation } from './operation.ts'
+import { NAMED, problemSchema } from './schemas.ts'
 
 type Json = Readonly<Record<string, unknown>>
 

@@ -1,7 +1,7 @@
 import { hash } from 'node:crypto'
 import { LRUCache } from 'lru-cache'
-import type { Session } from '../auth/index.ts'
-import { KEPT_KEY_MS, MAX_KEPT_KEYS } from './edge-constants.ts'
+import type { Session } from '../../auth/index.ts'
+import { KEPT_KEY_MS, MAX_KEPT_KEYS } from './constants.ts'
 
 export interface KeptKeys {
   /** The session of a key that was good a moment ago, and is. */

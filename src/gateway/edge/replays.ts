@@ -1,6 +1,6 @@
-import { refused } from '../auth/index.ts'
-import { MeshError } from '../errors.ts'
-import { MAX_PROOF_ID_LENGTH, MAX_PROOFS, MAX_PROOFS_PER_KEY, PROOF_WINDOW_MS } from './edge-constants.ts'
+import { refused } from '../../auth/index.ts'
+import { MeshError } from '../../errors.ts'
+import { MAX_PROOF_ID_LENGTH, MAX_PROOFS, MAX_PROOFS_PER_KEY, PROOF_WINDOW_MS } from './constants.ts'
 
 /** Remembers proofs that were accepted, for as long as their time alone would let them be accepted again. */
 export interface Replays {

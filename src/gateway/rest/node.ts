@@ -1,9 +1,9 @@
 import { z } from 'zod'
-import { MeshError } from '../errors.ts'
-import type { PermissionRequest } from '../index.ts'
-import { type Operation, operation, page, type RestRequest } from './rest-operation.ts'
-import { json } from './rest-reply.ts'
-import { listOf, message, peer, permissionRequest, permissionStatus, self, sent, status } from './rest-schemas.ts'
+import { MeshError } from '../../errors.ts'
+import type { PermissionRequest } from '../../index.ts'
+import { type Operation, operation, page, type RestRequest } from './operation.ts'
+import { json } from './reply.ts'
+import { listOf, message, peer, permissionRequest, permissionStatus, self, sent, status } from './schemas.ts'
 
 const readStatus = operation({
   id: 'readStatus',
