@@ -58,7 +58,7 @@ export class Deciding {
   /** Undefined when no agent of this node waits for it: owners ask for the outcome. */
   #reply(id: string, outcome: Reply['outcome'], body: unknown, now: number): Envelope | undefined {
     const { self, store, newId } = this.#components
-    const row = store.get('SELECT envelope FROM message_out WHERE id = ?', [id])
+    const row = store.get('SELECT envelope FROM message_sent WHERE id = ?', [id])
     if (row === undefined) return undefined
     // Written from an envelope
     const request = JSON.parse(text(row, 'envelope')) as Envelope

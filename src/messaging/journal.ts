@@ -249,7 +249,7 @@ export class Journal {
       )
       statements.push(insertSignature(signature, signedText))
       for (const row of batch) {
-        statements.push(insertOut({ ...row, signature }))
+        statements.push(...insertOut({ ...row, signature }))
         if (row.envelope.kind === 'request') statements.push(insertRequest(row.envelope))
         const { n, pair, text } = row
         const { id, seq, exp } = row.envelope

@@ -165,7 +165,7 @@ export class Lane {
   #select(): Queued[] {
     const { peer, store, clock } = this.#components
     const rows = store.all(
-      `SELECT n, id, pair, seq, exp, signature, envelope FROM message_out
+      `SELECT n, id, pair, seq, exp, signature, envelope FROM message_sent
        WHERE peer = ? AND state = 'queued' AND n > ? AND pair NOT IN (SELECT value FROM json_each(?)) AND exp > ?
        ORDER BY n LIMIT ?`,
       [peer, this.#cursor, list(this.#blocked), clock(), MAX_BATCH_MESSAGES]

@@ -28,7 +28,7 @@ export function readOutbox(store: Store, self: string, filter: MessageFilter): M
     query.and("pair IN (SELECT id FROM message_pair WHERE direction = 'out' AND sender = ?)", `${self}/${filter.agent}`)
   if (filter.peer !== undefined) query.and('peer = ?', filter.peer)
   query.state(filter.state, "state IN ('queued', 'accepted', 'delivered')")
-  return query.run(store, 'message_out').map(outInfo)
+  return query.run(store, 'message_sent').map(outInfo)
 }
 
 export function readDeadLetters(store: Store, filter: MessageFilter): MessageInfo[] {
@@ -52,7 +52,7 @@ export function withProblem(info: MessageInfo, problemOf: (peer: string) => Mesh
 
 /** All that is known of one message; one that this node sent to itself is shown as sent. */
 export function readStory(store: Store, id: string, direction?: 'in'): Omit<MessageStory, 'reply'> | undefined {
-  const out = direction === 'in' ? undefined : store.get('SELECT * FROM message_out WHERE id = ?', [id])
+  const out = direction === 'in' ? undefined : store.get('SELECT * FROM message_sent WHERE id = ?', [id])
   const row = out ?? store.get('SELECT * FROM message_in WHERE id = ?', [id])
   if (row === undefined) return undefined
   const noted = store
@@ -94,7 +94,7 @@ class Query {
     this.and('state = ?', state)
   }
 
-  run(store: Store, table: 'message_in' | 'message_out'): Row[] {
+  run(store: Store, table: 'message_in' | 'message_sent'): Row[] {
     if (this.#after !== undefined) this.and(`n > (SELECT n FROM ${table} WHERE id = ?)`, this.#after)
     const where = this.#where.length === 0 ? '' : `WHERE ${this.#where.join(' AND ')}`
     return store.all(`SELECT * FROM ${table} ${where} ORDER BY n LIMIT ?`, [...this.#params, this.#limit])

@@ -90,3 +90,29 @@ it('send --file sends a reference, and messages show tells how to get it', async
   await far.blobs.fetch(node.id, blob?.sha256 ?? '')
   expect(await cli(['send', `${far.id}/owner`, '--file', join(path, 'none')])).toMatchObject({ stdout: '' })
 })
+
+it('send bounds what may come of a message', async () => {
+  const { far, cli } = await start()
+  const budgets: unknown[] = []
+  await far.agents.add({ name: 'worker', onMessage: ({ budget }) => void budgets.push(budget) })
+  await far.policy.put([{ id: 'worker', effect: 'allow', who: '*', act: 'message.send', res: 'agent:worker' }])
+  const send = (...options: string[]) => cli(['send', `${far.id}/worker`, 'hi', '--wait', ...options])
+  expect(await send('--max-hops', '2', '--max-calls', '20', '--max-cost', '0')).toMatchObject({ code: 0 })
+  expect(await send('--max-calls', '5')).toMatchObject({ code: 0 })
+  expect(budgets).toEqual([
+    { hops: 2, calls: 20, cost: 0 },
+    { hops: 8, calls: 5 }
+  ])
+  for (const wrong of [
+    ['--max-hops', '9'],
+    ['--max-calls', 'many'],
+    ['--max-cost', '-1'],
+    ['--expires', '31d']
+  ])
+    expect(await send(...wrong)).toMatchObject({
+      code: 2,
+      stdout: '',
+      stderr: expect.stringMatching(/hops|whole|expiresIn/)
+    })
+  expect(budgets).toHaveLength(2)
+})

@@ -40,7 +40,7 @@ export class DepositBatches {
   /** The next; undefined when there is no more. */
   next(): DepositBatch | undefined {
     const rows = this.#store.all(
-      `SELECT n, id, pair, seq, exp, signature, envelope FROM message_out
+      `SELECT n, id, pair, seq, exp, signature, envelope FROM message_sent
        WHERE peer = ? AND state = 'queued' AND n > ? AND exp > ? ORDER BY n LIMIT ?`,
       [this.#peer, this.#cursor, this.#now, MAX_BATCH_MESSAGES]
     )
