@@ -123,9 +123,16 @@ class OwnerPermissions implements Permissions {
     const ids = this.#changes.watch(pending, signal)
     const get = (id: string) => this.get(id)
     return (async function* () {
+      const told = new Map<string, number>()
       for await (const id of ids) {
         const request = get(id)
-        if (request !== undefined) yield request
+        if (request === undefined) continue
+        const { state, times } = request
+        // One that was being asked at the beginning is among those that wait, and is then told of
+        if (state === 'pending' && told.get(id) === times) continue
+        if (state === 'pending') told.set(id, times)
+        else told.delete(id)
+        yield request
       }
     })()
   }
