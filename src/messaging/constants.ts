@@ -28,7 +28,7 @@ export const OWNER_AGENT = 'owner'
 export const MESSAGES_DOMAIN = 'pryx-mesh-messages/1'
 export const RECEIPTS_DOMAIN = 'pryx-mesh-receipts/1'
 
-/** Messages under one signature, and in one request to deliver: a signature costs 60 µs, its check 120, so 3 µs a message. */
+/** Messages under one signature, and in one request to deliver: to sign and to check them takes 160 and 220 µs, so 6 µs a message. */
 export const MAX_BATCH_MESSAGES = 64
 /** Envelopes and signatures in one request: as text within JSON they at most double, and so fit a frame of 1 MiB. */
 export const MAX_BATCH_BYTES = 480 * 1024
