@@ -242,6 +242,9 @@ export const JANITOR_PARALLEL_PINGS = 4
 /** Peers taken for dead that are let in again when they answer something. */
 export const MAX_REMOVED_PEERS = 1_024
 
+/** Of one /24 (IPv4) or /48 (IPv6) in the table: as many as one bucket holds, so that no subnet is all that is known of a distance but the nearest. */
+export const MAX_TABLE_PEERS_PER_SUBNET = 20
+
 /** Peers of the table, three times what Kademlia knows of a million; each is looked at for every request. And how many leave in a round. */
 export const MAX_TABLE_PEERS = 1_024
 export const MAX_TRIMMED_PEERS = 64

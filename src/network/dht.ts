@@ -29,6 +29,7 @@ import { askKad, boundRequests, closestEntries, type KadNode, kadNode, onEntry, 
 import { hash, type Position, positionOfPeer } from './position.ts'
 import { RoundTrips } from './round-trips.ts'
 import { MeshSize } from './size.ts'
+import { TableGuard } from './table-guard.ts'
 import {
   boundAddresses,
   type Contact,
@@ -86,6 +87,7 @@ export function createDht(init: DhtInit): MeshDht {
 interface Running extends DhtNode {
   readonly kad: KadNode
   readonly janitor: Janitor
+  readonly guard: TableGuard
   readonly stopping: AbortController
   /** Where the peers of the table are. */
   readonly addresses: Map<string, readonly string[]>
@@ -99,8 +101,8 @@ class KadMeshDht implements MeshDht {
   readonly #roundTrips = new RoundTrips()
   readonly #heard = new LRUCache<string, readonly string[]>({ max: MAX_HEARD_PEERS })
   readonly #counts = { walks: 0, messages: 0, answered: 0, timeout: 0, unreachable: 0, refused: 0, invalid: 0 }
-  /** By the janitors of earlier starts. */
-  readonly #cleaned = { pings: 0, deadRemoved: 0 }
+  /** In earlier starts. */
+  readonly #cleaned = { pings: 0, deadRemoved: 0, turnedAway: 0 }
   #crowded = 0
   #refreshing: NodeJS.Timeout | undefined
   #running: Running | undefined
@@ -143,7 +145,8 @@ class KadMeshDht implements MeshDht {
         this.#roundTrips.add(await node.ping(peer, options))
       }
     })
-    const running: Running = { ...node, kad, janitor, stopping, addresses, off }
+    const guard = new TableGuard(kad, node.addressOf)
+    const running: Running = { ...node, kad, janitor, guard, stopping, addresses, off }
     this.#running = running
     janitor.start()
     this.#scheduleRefresh(running)
@@ -156,9 +159,11 @@ class KadMeshDht implements MeshDht {
     clearTimeout(this.#refreshing)
     running.janitor.stop()
     running.stopping.abort(new MeshError('CANCELLED', 'the node stops'))
+    running.guard.stop()
     for (const off of running.off) off()
     this.#cleaned.pings += running.janitor.pings
     this.#cleaned.deadRemoved += running.janitor.removed
+    this.#cleaned.turnedAway += running.guard.turnedAway
   }
 
   // The table learns of who is there, and the size of the mesh is judged anew.
@@ -265,7 +270,7 @@ class KadMeshDht implements MeshDht {
 
   status(): DhtStatus {
     const { timeoutMs, medianMs } = this.#roundTrips
-    const janitor = this.#running?.janitor
+    const { janitor, guard } = this.#running ?? {}
     return {
       tableSize: this.#running?.kad.routingTable.size ?? 0,
       ...(this.size === undefined ? {} : { size: this.size }),
@@ -273,6 +278,7 @@ class KadMeshDht implements MeshDht {
       crowded: this.#crowded,
       pings: this.#cleaned.pings + (janitor?.pings ?? 0),
       deadRemoved: this.#cleaned.deadRemoved + (janitor?.removed ?? 0),
+      turnedAway: this.#cleaned.turnedAway + (guard?.turnedAway ?? 0),
       timeoutMs,
       ...(medianMs === undefined ? {} : { medianMs })
     }

@@ -93,6 +93,8 @@ export interface DhtStatus {
   readonly pings: number
   /** Peers removed from the table because they don't. */
   readonly deadRemoved: number
+  /** Peers kept out of the table because it has 20 of their subnet. */
+  readonly turnedAway: number
   /** How long a dial and a request may take just now. */
   readonly timeoutMs: number
   /** How long an answer usually takes; unset before there are enough. */

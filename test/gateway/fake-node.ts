@@ -175,6 +175,7 @@ export function fakeNode(): FakeNode {
         crowded: 0,
         pings: 4,
         deadRemoved: 1,
+        turnedAway: 0,
         timeoutMs: 1500
       },
       held: {

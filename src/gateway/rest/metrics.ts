@@ -57,6 +57,10 @@ const COUNTED: Readonly<Record<string, readonly [help: string, read: (status: No
   pryx_mesh_dht_unreachable_total: ['Of those, the ones that were not there', ({ dht }) => dht.unreachable],
   pryx_mesh_dht_invalid_total: ['Of those, the ones that answered nonsense', ({ dht }) => dht.invalid],
   pryx_mesh_dht_crowded_total: ['Walks that ended in a crowded place', ({ dht }) => dht.crowded],
+  pryx_mesh_dht_turned_away_total: [
+    'Peers kept out of the routing table because of others in their subnet',
+    ({ dht }) => dht.turnedAway
+  ],
   pryx_mesh_dht_dead_removed_total: ['Dead peers removed from the routing table', ({ dht }) => dht.deadRemoved],
   pryx_mesh_held_entries: ['Hints and provider records kept for others', ({ held }) => held.entries],
   pryx_mesh_held_keys: ['Keys of those', ({ held }) => held.keys]
