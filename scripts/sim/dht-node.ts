@@ -76,6 +76,8 @@ export interface DhtNode {
   misbehaviour: Misbehaviour | undefined
   /** Publishes under a name as the product does; or at the so many closest only. @returns who took it */
   publish(name: string, width?: number): Promise<ReadonlySet<string>>
+  /** What publishing brings about, without the messages: its hint lies with those holders. */
+  leave(name: string, holders: readonly DhtNode[]): Promise<void>
   withdraw(name: string, from: Iterable<string>): Promise<void>
   /** @param owners who really offers it, and is there */
   find(name: string, owners: ReadonlySet<string>, depth: Depth): Promise<DhtFind>
@@ -201,14 +203,19 @@ class SimDhtNode implements DhtNode {
 
   async publish(name: string, width?: number): Promise<ReadonlySet<string>> {
     const signal = AbortSignal.timeout(PUBLISH_MS)
-    const said = { key: keyOf(name), versions: [VERSION] }
-    if (width !== undefined) return this.#publishAt(said, width, signal)
+    if (width !== undefined) return this.#publishAt(said(name), width, signal)
     const { network, random } = this.#parts
     const components = { peer: this.id, network, holders: this.#holders, now: Date.now, random: () => random.next() }
     const taken = new Set<string>()
     const onTaken = (_key: CID, holder: string): void => void taken.add(holder)
-    await place(components, said, { lifetimeMs: LIFETIME_MS, signal, onTaken })
+    await place(components, said(name), { lifetimeMs: LIFETIME_MS, signal, onTaken })
     return taken
+  }
+
+  async leave(name: string, holders: readonly DhtNode[]): Promise<void> {
+    const hint = await this.#holders.sign(said(name))
+    const hints = [Buffer.from(hint).toString('base64url')]
+    for (const holder of holders) holder.serve({ op: 'put', hints }, this.id)
   }
 
   async withdraw(name: string, from: Iterable<string>): Promise<void> {
@@ -232,14 +239,15 @@ class SimDhtNode implements DhtNode {
         return this.#holders.ask(peer, key, options)
       }
     }
-    const verify = async (peer: string, namedAfter: number): Promise<void> => {
-      if (asked.has(peer)) return
+    const verify = async (peer: string, namedAfter: number): Promise<boolean | undefined> => {
+      if (asked.has(peer)) return undefined
       asked.add(peer)
       if (queriesToFirst === undefined && !owners.has(peer)) dialsForNothing++
       await sleep(VERIFY_MS)
-      if (!owners.has(peer)) return
+      if (!owners.has(peer)) return false
       queriesToFirst ??= namedAfter
       if (depth === 'first') found.abort()
+      return true
     }
     const { network, random } = this.#parts
     const from = performance.now()
@@ -252,13 +260,14 @@ class SimDhtNode implements DhtNode {
       random: () => random.next()
     }).read(keyOf(name), {
       signal,
-      depth: 'any',
+      depth: depth === 'first' ? 'any' : 'all',
       explain: () => {},
       isSuspicious: () => false,
       onNamed: async (holder, named) => {
         first ??= named[0]?.peer
         const after = queries
-        await Promise.all(named.map(({ peer }) => lane.run(holder, () => verify(peer, after), signal)))
+        const turns = named.map(({ peer }) => ({ giver: holder, candidate: peer, work: () => verify(peer, after) }))
+        await Promise.all(turns.map((turn) => lane.run(turn, signal)))
       }
     })
     return {
@@ -280,16 +289,13 @@ class SimDhtNode implements DhtNode {
     return this.network.stop()
   }
 
-  async #publishAt(
-    said: Pick<Publication, 'key' | 'versions'>,
-    width: number,
-    signal: AbortSignal
-  ): Promise<ReadonlySet<string>> {
-    const closest = await this.#walk(positionOf(said.key), { width, signal, key: said.key })
+  async #publishAt(publication: Publication, width: number, signal: AbortSignal): Promise<ReadonlySet<string>> {
+    const { key } = publication
+    const closest = await this.#walk(positionOf(key), { width, signal, key })
     const taken = new Set<string>()
-    const hint = await this.#holders.sign({ ...said, seq: Date.now(), expiresAt: Date.now() + LIFETIME_MS })
+    const hint = await this.#holders.sign(publication)
     const put = async (peer: string): Promise<void> => {
-      if (await this.#holders.put(peer, said.key, hint, { signal, withProviderRecord: false })) taken.add(peer)
+      if (await this.#holders.put(peer, key, hint, { signal, withProviderRecord: false })) taken.add(peer)
     }
     await Promise.allSettled(closest.map(put))
     return taken
@@ -314,4 +320,8 @@ class SimDhtNode implements DhtNode {
     for await (const _ of walk) if (signal.aborted) break
     return (await walk.summary).closest
   }
+}
+
+function said(name: string): Publication {
+  return { key: keyOf(name), versions: [VERSION], seq: Date.now(), expiresAt: Date.now() + LIFETIME_MS }
 }

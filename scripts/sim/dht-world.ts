@@ -1,13 +1,18 @@
 /** A mesh of DHT nodes in this process, laid out by the seed: what the checks of the DHT are run in. */
+import type * as bounds from '../../src/discovery/constants.ts'
 import type * as identities from '../../src/identity/index.ts'
 import type { Identity } from '../../src/identity/index.ts'
+import type * as positions from '../../src/network/position.ts'
+import type { Position } from '../../src/network/position.ts'
 import { built } from '../bench/built.ts'
-import { type Depth, type DhtFind, type DhtNode, startDhtNode } from './dht-node.ts'
+import { type Depth, type DhtFind, type DhtNode, placeOf, startDhtNode } from './dht-node.ts'
 import type { Ledger } from './meter.ts'
 import type { Random } from './random.ts'
 import { layOut } from './world.ts'
 
+const { PUBLISH_WIDTH } = await built<typeof bounds>('discovery/constants.js')
 const { createIdentity } = await built<typeof identities>('identity/index.js')
+const { distance, nearer, positionOfPeer } = await built<typeof positions>('network/position.js')
 
 const STARTS_AT_ONCE = 4
 const PUBLISHES_AT_ONCE = 4
@@ -92,9 +97,30 @@ export async function buildDhtWorld({ nodes: count, random, ledger, isShort }: D
       await node.stop()
     }
   }
-  // Who has just come has a table of its contacts: publishing, it meets those near its names
-  await world.publishAll()
+  await publishFirst(nodes, plan.offers)
   return world
+}
+
+/**
+ * Who has just come has a table of its contacts: publishing its first name, it meets those that its walk passes. Its other names
+ * are laid where publishing brings them: 140 messages for each take minutes in a large mesh, and prove nothing more.
+ */
+async function publishFirst(nodes: readonly DhtNode[], offers: readonly (readonly string[])[]): Promise<void> {
+  await inTurn(nodes, PUBLISHES_AT_ONCE, async (node, i) => {
+    const [first, ...others] = offers[i] ?? []
+    if (first !== undefined) await node.publish(first)
+    const rest = nodes.filter((other) => other !== node)
+    for (const name of others) await node.leave(name, nearest(rest, placeOf(name), PUBLISH_WIDTH))
+  })
+}
+
+/** The nodes nearest to a place, the nearest first. */
+export function nearest(nodes: readonly DhtNode[], place: Position, count: number): readonly DhtNode[] {
+  return nodes
+    .map((node) => ({ node, away: distance(place, positionOfPeer(node.id)) }))
+    .toSorted((a, b) => nearer(a.away, b.away))
+    .slice(0, count)
+    .map(({ node }) => node)
 }
 
 /** Does all of it, so much at a time. */

@@ -75,7 +75,7 @@ class OwnersAsking implements Asking {
     if (isDone()) return Promise.resolve()
     if (peers.isConnected(peer)) {
       this.#asked.add(peer)
-      return work(() => this.#peerLane.run(() => this.#pull(peer, source), signal))
+      return work(() => this.#peerLane.run(async () => void (await this.#pull(peer, source)), signal))
     }
     if (this.#queued >= MAX_QUEUED_CANDIDATES) {
       this.isWhole = false
@@ -85,11 +85,11 @@ class OwnersAsking implements Asking {
     // That one giver named it among others doesn't keep it from coming up in its turn for another.
     const meet = async () => {
       this.#queued--
-      if (isDone()) return
+      if (isDone()) return undefined
       this.#asked.add(peer)
-      await this.#meet(peer, source, addresses)
+      return this.#meet(peer, source, addresses)
     }
-    return work(() => this.#dialLane.run(giver, meet, signal))
+    return work(() => this.#dialLane.run({ giver, candidate: peer, work: meet }, signal))
   }
 
   async askNamed(holder: string, named: readonly NamedProvider[]): Promise<void> {
@@ -98,21 +98,25 @@ class OwnersAsking implements Asking {
     await Promise.all(ordered.map(({ peer, addresses }) => this.ask(peer, 'dht', { giver: holder, addresses })))
   }
 
-  /** Asks somebody this node isn't connected to. */
-  async #meet(peer: string, source: FindSource, addresses: readonly string[]): Promise<void> {
+  /** Asks somebody this node isn't connected to. @returns whether it gave what matches; undefined when that isn't known */
+  async #meet(peer: string, source: FindSource, addresses: readonly string[]): Promise<boolean | undefined> {
     const { counts, network } = this.#components
     if (this.candidates >= MAX_CANDIDATES) {
       this.isWhole = false
-      return
+      return undefined
     }
     this.candidates++
     counts.add('candidates')
     if (addresses.length > 0) await network.learn(peer, addresses)
-    await this.#pull(peer, source, () => counts.add('falseCandidates'))
+    const records = await this.#pull(peer, source)
+    if (records > 0) return true
+    if (this.#init.signal.aborted) return undefined
+    counts.add('falseCandidates')
+    return false
   }
 
-  /** @param onNothing called when it gave nothing that matches */
-  async #pull(peer: string, source: FindSource, onNothing = () => {}): Promise<void> {
+  /** @returns how many records it gave that match */
+  async #pull(peer: string, source: FindSource): Promise<number> {
     const { cache, peers } = this.#components
     const { explain, query, signal } = this.#init
     const askedAt = performance.now()
@@ -126,6 +130,6 @@ class OwnersAsking implements Asking {
     if (outcome === 'silent') this.isWhole = false
     // Its records are older than TRUSTED_MS, or they wouldn't have been asked for.
     if (outcome === 'gone' && source === 'cache') for (const { record } of cache.ofPeer(peer)) cache.forget(record.id)
-    if (records === 0 && !signal.aborted) onNothing()
+    return records
   }
 }

@@ -222,6 +222,9 @@ export const FULL_READS = 3
 /** Holders told at once that something is withdrawn. */
 export const WITHDRAW_LANES = 16
 
+/** In one round trip of a WAN others answer too, one of whom may name somebody better. */
+export const ALONE_MS = 100
+
 /** Places beside a key that a crowd around it can't all occupy: random ones among the 48 nodes nearest to it. */
 export const REGION_POINTS = 3
 export const REGION_NODES = 48

@@ -4,7 +4,7 @@ import { MeshError } from '../errors.ts'
 import { MAX_ENTRIES_PER_ANSWER } from '../network/holder-constants.ts'
 import type { Dht } from '../network/index.ts'
 import { type Position, positionOf } from '../network/position.ts'
-import type { WalkStep, WalkSummary } from '../network/walk.ts'
+import type { Contact, WalkStep, WalkSummary } from '../network/walk.ts'
 import {
   FIND_ALPHA,
   FIND_PATHS,
@@ -15,6 +15,7 @@ import {
   MAX_SHARDS_READ,
   MAX_TOTAL,
   NAMED_WAIT_MS,
+  PUBLISH_WIDTH,
   REGION_POINTS,
   SHARD_LANES,
   SHARD_SIZE
@@ -130,7 +131,8 @@ class Reading {
   readonly #named = new Set<string>()
   /** How many each holder has named of late, for who wants to know how it went. */
   readonly #answers = new Map<string, HolderAnswer>()
-  readonly #askedHolders = new Set<string>()
+  /** Whom each that has answered knows nearer to the key. */
+  readonly #closer = new Map<string, readonly Contact[]>()
   readonly #asking = new Set<Promise<void>>()
   #nearest: readonly string[] = []
   messages = 0
@@ -157,10 +159,25 @@ class Reading {
     if (signal.aborted) return false
     const isCrowded = first.crowded || isSuspicious()
     if (isCrowded) await this.#readRegion()
-    const again = !first.complete && !isCrowded ? await this.#walk(this.#position, this.#left()) : first
+    const again = (await this.#walkOn(first, isCrowded)) ?? first
     const isRead = depth === 'any' || (await this.#readRest())
     await this.#settled()
     return again.complete && isRead && !signal.aborted
+  }
+
+  /**
+   * Goes on where the first walk has ended without anything being found. Whoever crowds around a key hides it from those who ask
+   * the nearest 20 only: who offers it has published it 60 wide.
+   */
+  async #walkOn(first: WalkSummary, isCrowded: boolean): Promise<WalkSummary | undefined> {
+    const { depth, explain, signal } = this.#options
+    if (signal.aborted || this.#left() <= 0) return undefined
+    const isMiss = depth === 'any' || this.#named.size === 0
+    // Fewer than it would have asked: there is nobody else
+    const isWider = isMiss && first.closest.length >= FIND_WIDTH
+    if (isWider) explain({ step: 'source', source: 'dht', says: `nothing yet: asking the ${PUBLISH_WIDTH} nearest` })
+    else if (first.complete || isCrowded) return undefined
+    return this.#walk(this.#position, this.#left(), isWider ? PUBLISH_WIDTH : FIND_WIDTH)
   }
 
   /** Beside the key, where who sits around it has no say. */
@@ -174,7 +191,7 @@ class Reading {
       const { closest, messages } = await walkBeside(dht, options)
       this.messages += messages
       const lane = createLane(FIND_PATHS * FIND_ALPHA)
-      const unasked = closest.filter((holder) => !this.#askedHolders.has(holder))
+      const unasked = closest.filter((holder) => !this.#closer.has(holder))
       const askOne = async (holder: string) => void (await this.#askOnce(holder))
       await Promise.all(unasked.map((holder) => lane.run(() => askOne(holder), signal)))
     }
@@ -218,28 +235,35 @@ class Reading {
     }
   }
 
-  async #walk(position: Position, maxMessages: number): Promise<WalkSummary> {
+  /** Who has answered in an earlier walk isn't asked again, and costs nothing. */
+  async #walk(position: Position, maxMessages: number, width = FIND_WIDTH): Promise<WalkSummary> {
     const { signal } = this.#options
+    const known = new Map(this.#closer)
+    let repeated = 0
     const walk = this.#components.dht.walk({
       position,
-      ask: async (peer, options) => ({ ...(await this.#ask(peer, options)), value: undefined }),
+      ask: async (peer, options) => {
+        const closer = known.get(peer)
+        if (closer !== undefined) repeated++
+        return { closer: closer ?? (await this.#ask(peer, options)).closer, value: undefined }
+      },
       paths: FIND_PATHS,
       alpha: FIND_ALPHA,
-      width: FIND_WIDTH,
-      maxMessages: Math.max(0, maxMessages),
+      width,
+      maxMessages: Math.max(0, maxMessages + known.size),
       signal,
-      onStep: (step) => this.#tell(step)
+      onStep: (step) => known.has(step.peer) || this.#tell(step)
     })
     for await (const _ of walk) if (signal.aborted) break
     const summary = await walk.summary
-    this.messages += summary.messages
+    this.messages += summary.messages - repeated
     return summary
   }
 
   async #ask(peer: string, options: { signal: AbortSignal; offset?: number }): Promise<HolderAnswer> {
     const answer = await this.#components.holders.ask(peer, this.#key, options)
     this.#answers.set(peer, answer)
-    this.#askedHolders.add(peer)
+    this.#closer.set(peer, answer.closer)
     if (answer.total !== undefined) this.#totals.set(peer, answer.total)
     if (answer.held !== undefined) this.#held.set(peer, answer.held)
     this.#take(peer, answer.named)

@@ -1,6 +1,13 @@
 import type { CID } from 'multiformats/cid'
 import { describe, expect, it } from 'vitest'
-import { MAX_READ_MESSAGES, MAX_SHARDS_READ, REGION_POINTS, SHARD_SIZE } from '../../src/discovery/constants.ts'
+import {
+  FIND_WIDTH,
+  MAX_READ_MESSAGES,
+  MAX_SHARDS_READ,
+  PUBLISH_WIDTH,
+  REGION_POINTS,
+  SHARD_SIZE
+} from '../../src/discovery/constants.ts'
 import type { HolderAnswer, NamedProvider } from '../../src/discovery/dht-holders.ts'
 import {
   createDhtSource,
@@ -36,7 +43,7 @@ interface World {
 /** A DHT whose walks ask all holders of a key in their order, 20 of what each has at a time. */
 function sourceOf({ holders, crowded = false, complete = true, beside = [] }: World) {
   const asked: { peer: string; key: string; offset: number | undefined }[] = []
-  const walks: { position: Uint8Array; maxMessages: number }[] = []
+  const walks: { position: Uint8Array; maxMessages: number; width: number }[] = []
   async function ask(peer: string, key: CID, options: { offset?: number }): Promise<HolderAnswer> {
     const { offset } = options
     asked.push({ peer, key: key.toString(), offset })
@@ -51,7 +58,7 @@ function sourceOf({ holders, crowded = false, complete = true, beside = [] }: Wo
     size: 100_000,
     askCloser: () => Promise.resolve([]),
     walk<T>(init: WalkInit<T>) {
-      walks.push({ position: init.position, maxMessages: init.maxMessages })
+      walks.push({ position: init.position, maxMessages: init.maxMessages, width: init.width })
       const isBeside = !keyAt.has(Buffer.from(init.position).toString('hex'))
       key = keyAt.get(Buffer.from(init.position).toString('hex')) ?? key
       const summary = Promise.withResolvers<WalkSummary>()
@@ -142,17 +149,44 @@ describe('reading a key', () => {
     const { read, asked, walks } = sourceOf({ holders: () => twenty(() => ({ has: range(90) })) })
     await read({ depth: 'any' })
     expect(asked).toHaveLength(20)
-    expect(walks).toMatchObject([{ maxMessages: 40 }])
+    expect(walks[0]).toMatchObject({ maxMessages: 40, width: FIND_WIDTH })
   })
 
-  it('goes on after the first wave only when that was cut short', async () => {
-    const { read, walks } = sourceOf({
+  it('asks as wide as was published when the first wave has brought nothing, and nobody twice', async () => {
+    const { read, asked, walks } = sourceOf({
       complete: false,
-      holders: () => new Map([...range(60, 'h')].map((id) => [id, { has: [] }]))
+      holders: () => new Map([...range(90, 'h')].map((id) => [id, { has: [] }]))
     })
-    const { summary } = await read({ depth: 'any' })
-    expect(walks).toMatchObject([{ maxMessages: 40 }, { maxMessages: MAX_READ_MESSAGES - 40 }])
-    expect(summary.messages).toBe(100)
+    const { summary, steps } = await read({ depth: 'any' })
+    // The second passes those of the first, which costs nothing
+    const [first, second] = [{ maxMessages: 40 }, { maxMessages: MAX_READ_MESSAGES, width: PUBLISH_WIDTH }]
+    expect(walks).toMatchObject([first, second])
+    expect(summary.messages).toBe(90)
+    expect(asked).toHaveLength(90)
+    expect(steps.filter(({ step }) => step === 'holder')).toHaveLength(90)
+  })
+
+  it.each([
+    { id: 'everybody there has answered', found: 19, depth: 'any' as const, has: [], widths: [FIND_WIDTH] },
+    { id: 'somebody was named to who wants all', found: 20, depth: 'all' as const, has: ['p'], widths: [FIND_WIDTH] },
+    { id: 'nobody was named to who wants all', found: 20, depth: 'all' as const, has: [], widths: [20, PUBLISH_WIDTH] },
+    { id: 'who needs one has nothing yet', found: 20, depth: 'any' as const, has: ['p'], widths: [20, PUBLISH_WIDTH] }
+  ])('asks wider or not: $id', async ({ found, depth, has, widths }) => {
+    const { read, walks } = sourceOf({ holders: () => new Map(range(found, 'h').map((id) => [id, { has }])) })
+    const { summary } = await read({ depth })
+    expect(walks.map(({ width }) => width)).toEqual(widths)
+    expect(summary).toMatchObject({ complete: true, messages: found })
+  })
+
+  it('finds by asking wider what those nearest to the key hide', async () => {
+    const holders = new Map(range(60, 'h').map((id, i) => [id, { has: i < 45 ? [] : ['hidden'] }]))
+    const { read, asked } = sourceOf({ holders: () => holders })
+    const found = new AbortController()
+    const onNamed = async (_: string, named: readonly NamedProvider[]) => {
+      if (named.length > 0) found.abort()
+    }
+    await read({ depth: 'any', signal: found.signal, onNamed })
+    expect(asked).toHaveLength(46)
   })
 
   it('ends with the signal, and asks nobody more', async () => {
@@ -243,7 +277,7 @@ describe('a crowded key', () => {
     const holders = () => twenty(() => ({ has: [] }))
     const { read, walks, asked } = sourceOf({ holders, crowded: true, beside: range(5, 'beside') })
     const { summary } = await read({ depth: 'any' })
-    expect(walks).toHaveLength(1 + REGION_POINTS)
+    expect(walks.map(({ width }) => width)).toEqual([...Array(1 + REGION_POINTS).fill(FIND_WIDTH), PUBLISH_WIDTH])
     expect(asked.filter(({ peer }) => peer.startsWith('beside'))).toHaveLength(5)
     expect(summary.messages).toBeLessThanOrEqual(MAX_READ_MESSAGES)
   })
@@ -262,7 +296,7 @@ describe('a crowded key', () => {
   })
 
   it('is one too when something that was called before is not there', async () => {
-    const { read, walks } = sourceOf({ holders: () => twenty(() => ({ has: [] })) })
+    const { read, walks } = sourceOf({ holders: () => twenty(() => ({ has: ['p'] })) })
     await read({ isSuspicious: () => true })
     expect(walks).toHaveLength(1 + REGION_POINTS)
   })

@@ -1,4 +1,4 @@
-import { setTimeout as sleep } from 'node:timers/promises'
+import { setImmediate, setTimeout as sleep } from 'node:timers/promises'
 import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
 import { DIAL_LANES, MAX_CANDIDATES } from '../../src/discovery/constants.ts'
@@ -10,35 +10,113 @@ import { all, TestMesh } from './mesh.ts'
 import { tool, unsigned } from './records.ts'
 
 describe('a fair lane', () => {
-  it('takes work of each giver in turn, however much one gives', async () => {
-    const lane = createFairLane(1)
-    const { signal } = new AbortController()
-    const done: string[] = []
-    const work = (giver: string, n: number) => lane.run(giver, async () => void done.push(`${giver}${n}`), signal)
-    const running = [0, 1, 2, 3].map((n) => work('liar', n))
-    await Promise.all([...running, work('a', 0), work('b', 0), work('a', 1)])
-    expect(done).toEqual(['liar0', 'liar1', 'a0', 'b0', 'liar2', 'a1', 'liar3'])
+  const { signal } = new AbortController()
+  /** Work that ends when it is told to, and what has begun so far. */
+  function lane(width: number, aloneMs = 3_600_000) {
+    const fair = createFairLane(width, aloneMs)
+    const begun: string[] = []
+    const ends = new Map<string, (held: boolean | undefined) => void>()
+    return {
+      begun,
+      give: (giver: string, ...candidates: readonly string[]): void => {
+        for (const candidate of candidates) {
+          const work = async () => {
+            begun.push(candidate)
+            return new Promise<boolean | undefined>((resolve) => ends.set(candidate, resolve))
+          }
+          void fair.run({ giver, candidate, work }, signal)
+        }
+      },
+      end: async (candidate: string, held: boolean | undefined): Promise<void> => {
+        ends.get(candidate)?.(held)
+        await setImmediate()
+      }
+    }
+  }
+
+  it('gives the next turn to who had the fewest, however much another gives', async () => {
+    const { begun, give, end } = lane(1)
+    give('a', 'a0', 'a1', 'a2')
+    give('b', 'b0')
+    give('c', 'c0')
+    for (const each of ['a0', 'b0', 'c0', 'a1']) await end(each, false)
+    expect(begun).toEqual(['a0', 'b0', 'c0', 'a1', 'a2'])
+  })
+
+  it('keeps the other places for others, until one that a giver named holds', async () => {
+    const { begun, give, end } = lane(3)
+    give('a', 'a0', 'a1', 'a2', 'a3')
+    expect(begun).toEqual(['a0'])
+    give('b', 'b0')
+    expect(begun).toEqual(['a0', 'b0'])
+    await end('a0', true)
+    expect(begun).toEqual(['a0', 'b0', 'a1', 'a2'])
+  })
+
+  it('gives all places but one to who has been the only one to name anybody', async () => {
+    const { begun, give } = lane(3, 0)
+    give('a', 'a0', 'a1', 'a2')
+    await expect.poll(() => begun).toEqual(['a0', 'a1'])
+    give('b', 'b0')
+    expect(begun).toEqual(['a0', 'a1', 'b0'])
+  })
+
+  it('has one place for all who named somebody false, while one that others named is looked at', async () => {
+    const { begun, give, end } = lane(3)
+    give('liar', 'fake0', 'fake1')
+    give('accomplice', 'fake2', 'fake0', 'fake3')
+    give('honest', 'real')
+    await end('fake0', false)
+    expect(begun).toEqual(['fake0', 'fake2', 'real'])
+    await end('fake2', false)
+    expect(begun.length).toBe(4)
+    await end('real', true)
+    expect(begun.length).toBe(5)
+  })
+
+  it('takes those last who named what is known to be false already', async () => {
+    const { begun, give, end } = lane(1)
+    give('a', 'fake')
+    await end('fake', false)
+    give('b', 'b0')
+    give('late', 'late0', 'fake')
+    give('c', 'c0')
+    await end('b0', true)
+    expect(begun).toEqual(['fake', 'b0', 'c0'])
+  })
+
+  it('has all places for the doubted when there is nobody else', async () => {
+    const { begun, give, end } = lane(2)
+    give('a', 'gone', 'a1')
+    give('b', 'b0', 'gone', 'b1')
+    await end('gone', false)
+    await end('b0', undefined)
+    expect(begun).toEqual(['gone', 'b0', 'a1', 'gone'])
   })
 
   it('does all work once, so many at a time, and starts none after the signal', async () => {
-    const jobs = fc.array(fc.record({ giver: fc.constantFrom('a', 'b', 'c'), fails: fc.boolean() }), { maxLength: 40 })
+    const job = { giver: fc.constantFrom('a', 'b', 'c'), candidate: fc.constantFrom('x', 'y', 'z') }
+    const verdict = fc.constantFrom('held', 'failed', 'nothing', 'throws')
+    const jobs = fc.array(fc.record({ ...job, verdict }), { maxLength: 40 })
     await fc.assert(
       fc.asyncProperty(jobs, fc.integer({ min: 1, max: 4 }), async (given, width) => {
-        const lane = createFairLane(width)
-        let running = 0
-        let done = 0
-        const work = (fails: boolean) => async () => {
+        const fair = createFairLane(width)
+        let [running, done] = [0, 0]
+        const work = (verdict: string) => async () => {
           running++
           expect(running).toBeLessThanOrEqual(width)
           await Promise.resolve()
           running--
           done++
-          if (fails) throw new Error('its own affair')
+          if (verdict === 'throws') throw new Error('its own affair')
+          return verdict === 'nothing' ? undefined : verdict === 'held'
         }
-        const { signal } = new AbortController()
-        await Promise.allSettled(given.map(({ giver, fails }) => lane.run(giver, work(fails), signal)))
+        await Promise.allSettled(
+          given.map(({ verdict, ...turn }) => fair.run({ ...turn, work: work(verdict) }, signal))
+        )
         expect(done).toBe(given.length)
-        await Promise.allSettled(given.map(({ giver }) => lane.run(giver, work(false), AbortSignal.abort())))
+        const over = AbortSignal.abort()
+        await Promise.allSettled(given.map((turn) => fair.run({ ...turn, work: work('held') }, over)))
         expect(done).toBe(given.length)
       })
     )

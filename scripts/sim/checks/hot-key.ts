@@ -1,14 +1,12 @@
 import type * as dhtHint from '../../../src/discovery/dht-hint.ts'
 import type * as identities from '../../../src/identity/index.ts'
-import type * as positions from '../../../src/network/position.ts'
 import { built } from '../../bench/built.ts'
 import { type DhtNode, digestOf, placeOf } from '../dht-node.ts'
-import type { DhtWorld } from '../dht-world.ts'
+import { type DhtWorld, nearest } from '../dht-world.ts'
 import type { Check } from './check.ts'
 
 const { createIdentity } = await built<typeof identities>('identity/index.js')
 const { signHint } = await built<typeof dhtHint>('discovery/dht-hint.js')
-const { distance, nearer, positionOfPeer } = await built<typeof positions>('network/position.js')
 
 const NAME = 'hot.tool'
 const PROVIDERS = 1_000
@@ -24,7 +22,7 @@ export const hotKey: Check<DhtWorld> = {
   bound:
     '1,000 providers under one key cost a holder 288 entries and 20 ms an answer of 20; nobody is named first too often',
   async run(world) {
-    const holders = nearest(world.nodes, world.isShort ? SHORT_HOLDERS : HOLDERS)
+    const holders = nearest(world.nodes, placeOf(NAME), world.isShort ? SHORT_HOLDERS : HOLDERS)
     const providers = await inject(holders)
     const [holder] = holders as [DhtNode]
     const { entries, cpuMs, named } = answers(holder)
@@ -51,15 +49,6 @@ export const hotKey: Check<DhtWorld> = {
       { what: 'estimate of 1,000, median of holders', value: estimate, atLeast: 850, atMost: 1_150 }
     ]
   }
-}
-
-function nearest(nodes: readonly DhtNode[], count: number): readonly DhtNode[] {
-  const place = placeOf(NAME)
-  return nodes
-    .map((node) => ({ node, away: distance(place, positionOfPeer(node.id)) }))
-    .toSorted((a, b) => nearer(a.away, b.away))
-    .slice(0, count)
-    .map(({ node }) => node)
 }
 
 /** Each provider puts its own hint, as the holder would get it over the wire. @returns their ids */
