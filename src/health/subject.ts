@@ -116,19 +116,20 @@ export class Subject implements Watched {
     const isFresh = !wasSuspect && now - this.lastGoodAt < this.#intervalMs
     if (!isFresh || this.damper.isUp === false) return this.#probe()
     this.damper.note(true, now)
-    this.settle(now)
+    // Not looked at any less for that: after the last call there may be silence
+    this.settle(now, this.#intervalMs)
     return undefined
   }
 
-  /** Works out its state anew, tells of a change, and says when to look again. */
-  settle(now: number): void {
+  /** Works out its state anew, tells of a change, and says when to look again. @param longestMs until then */
+  settle(now: number, longestMs = MAX_PROBE_INTERVAL_MS): void {
     const { find, onChange, surroundings } = this.#init
     const before = this.#finding.state
     this.#finding = find(this, now)
     // The last probe spoke against the present state
     const isInDoubt = this.damper.isUp === false ? this.failure === undefined : this.failure !== undefined
     const isStill = before === this.#finding.state && !isInDoubt
-    this.#intervalMs = isStill ? Math.min(this.#intervalMs * 2, MAX_PROBE_INTERVAL_MS) : MIN_PROBE_INTERVAL_MS
+    this.#intervalMs = isStill ? Math.min(this.#intervalMs * 2, longestMs) : MIN_PROBE_INTERVAL_MS
     this.dueAt =
       now + Math.min(jittered(this.#intervalMs, surroundings.random), this.#finding.untilMs ?? Number.POSITIVE_INFINITY)
     surroundings.prober.hasten(this, this.dueAt)
