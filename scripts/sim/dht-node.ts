@@ -64,6 +64,8 @@ export type Answer = (body: unknown, caller: string) => unknown
 /** What a node does instead of what it should; undefined where it behaves. */
 export interface Misbehaviour {
   readonly answer: Answer
+  /** What it offers itself it really does: it lies of others only. */
+  readonly isProvider?: true
 }
 
 export interface DhtNode {

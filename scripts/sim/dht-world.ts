@@ -63,6 +63,8 @@ export async function buildDhtWorld({ nodes: count, random, ledger, isShort }: D
       owners.map((owner) => nodes[owner] as DhtNode)
     )
 
+  const isProvider = (node: DhtNode): boolean =>
+    !stopped.has(node) && (node.misbehaviour === undefined || node.misbehaviour.isProvider === true)
   const world: DhtWorld = {
     random,
     isShort,
@@ -78,7 +80,7 @@ export async function buildDhtWorld({ nodes: count, random, ledger, isShort }: D
       const runs: DhtFind[] = []
       while (runs.length < number) {
         const name = random.pick([...offers.keys()])
-        const owners = (offers.get(name) ?? []).filter((node) => !stopped.has(node) && node.misbehaviour === undefined)
+        const owners = (offers.get(name) ?? []).filter(isProvider)
         const finder = random.pick(world.alive())
         if (owners.length === 0 || owners.includes(finder) || finder.misbehaviour !== undefined) continue
         runs.push(await finder.find(name, new Set(owners.map(({ id }) => id)), depth))

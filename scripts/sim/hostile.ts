@@ -24,7 +24,8 @@ interface Request {
 
 /**
  * Liars name each other as closer, whatever is looked for, and claim that 20 offer it who don't exist, half of them with
- * hints that are signed as they should be: keys cost nothing. What is put with them is gone.
+ * hints that are signed as they should be: keys cost nothing. What is put with them is gone. What they offer themselves they
+ * do offer: holders who don't lie name them for it, and a dial that finds it gone would not be the cost of a lie.
  */
 export async function createLie(liars: readonly DhtNode[], names: Iterable<string>): Promise<Misbehaviour> {
   const fakes = Array.from({ length: FAKES_PER_ANSWER }, () => createIdentity())
@@ -40,13 +41,14 @@ export async function createLie(liars: readonly DhtNode[], names: Iterable<strin
   }
   const closer = liars.slice(0, FAKES_PER_ANSWER).map(({ id, address }) => ({ id, addresses: [address] }))
   const providers = fakes.slice(half).map(({ id }) => id)
-  return answerWith((request) => ({
+  const lie = answerWith((request) => ({
     hints: signed.get(request.key ?? '') ?? [],
     providers,
     total: FAKES_PER_ANSWER,
     held: FAKES_PER_ANSWER,
     closer
   }))
+  return { ...lie, isProvider: true }
 }
 
 /** Those who hide a key name each other as closest, know nobody who offers anything, and lose what is put with them. */

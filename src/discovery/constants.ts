@@ -222,8 +222,8 @@ export const FULL_READS = 3
 /** Holders told at once that something is withdrawn. */
 export const WITHDRAW_LANES = 16
 
-/** In one round trip of a WAN others answer too, one of whom may name somebody better. */
-export const ALONE_MS = 100
+/** To dial somebody and ask takes five round trips of 80 ms: who waits for a better candidate hasn't waited in vain by then. */
+export const PATIENCE_MS = 400
 
 /** Places beside a key that a crowd around it can't all occupy: random ones among the 48 nodes nearest to it. */
 export const REGION_POINTS = 3

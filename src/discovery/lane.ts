@@ -1,4 +1,4 @@
-import { ALONE_MS } from './constants.ts'
+import { PATIENCE_MS } from './constants.ts'
 
 /** Runs work, so much at a time, the rest in the order it came. */
 export interface Lane {
@@ -36,18 +36,18 @@ export interface Turn {
 }
 
 /**
- * A lane whose next work is chosen among those who gave it: who has named somebody false comes last, and of the others who
- * had the fewest turns. A giver has one place, for the next may be a better one; all that there are once it has named one
- * that holds.
+ * A lane whose next work is chosen among those who gave it: of the givers who had the fewest turns. A giver has one place, for
+ * the next one may be better, and all that there are once somebody it named has held. Who named more that failed waits while
+ * others' candidates are looked at. Nobody waits for long, though, where a place is free.
  */
 export interface FairLane {
   /** Never rejects on its own account; work is not started once `signal` has fired. */
   run(turn: Turn, signal: AbortSignal): Promise<void>
 }
 
-/** @param aloneMs who has been the only giver for so long gets more than one place, but leaves one free */
-export function createFairLane(width: number, aloneMs = ALONE_MS): FairLane {
-  return new GiversLane(width, aloneMs)
+/** @param patienceMs after so long without news of any candidate a free place goes to whoever is next */
+export function createFairLane(width: number, patienceMs = PATIENCE_MS): FairLane {
+  return new GiversLane(width, patienceMs)
 }
 
 interface Giver {
@@ -61,23 +61,23 @@ interface Giver {
 
 class GiversLane implements FairLane {
   readonly #width: number
-  readonly #aloneMs: number
+  readonly #patienceMs: number
   readonly #givers = new Map<string, Giver>()
   /** Who named each candidate. */
   readonly #namers = new Map<string, Set<Giver>>()
   readonly #verdicts = new Map<string, boolean>()
-  #isAlone = false
+  #patience: NodeJS.Timeout | undefined
 
-  constructor(width: number, aloneMs: number) {
+  constructor(width: number, patienceMs: number) {
     this.#width = width
-    this.#aloneMs = aloneMs
+    this.#patienceMs = patienceMs
   }
 
   async run({ giver: name, candidate, work }: Turn, signal: AbortSignal): Promise<void> {
     const giver = this.#giver(name)
     this.#note(giver, candidate)
     if (this.#mayStart(giver)) start(giver)
-    else await new Promise<void>((resolve) => giver.waiting.push(resolve))
+    else await this.#wait(giver)
     let verdict: boolean | undefined
     try {
       if (!signal.aborted) verdict = await work()
@@ -85,7 +85,8 @@ class GiversLane implements FairLane {
       giver.running--
       if (verdict === undefined) giver.turns--
       else this.#judge(candidate, verdict)
-      this.#startNext()
+      while (this.#startNext((each) => this.#mayStart(each))) continue
+      this.#bePatient()
     }
   }
 
@@ -94,14 +95,14 @@ class GiversLane implements FairLane {
     if (known !== undefined) return known
     const giver = { waiting: [], running: 0, turns: 0, held: 0, failed: 0 }
     this.#givers.set(name, giver)
-    if (this.#givers.size === 1) {
-      const onAlone = (): void => {
-        this.#isAlone = this.#givers.size === 1
-        this.#startNext()
-      }
-      setTimeout(onAlone, this.#aloneMs).unref()
-    }
     return giver
+  }
+
+  #wait(giver: Giver): Promise<void> {
+    return new Promise((resolve) => {
+      giver.waiting.push(resolve)
+      this.#bePatient()
+    })
   }
 
   /** One that was found out for another giver speaks for, or against, this one too. */
@@ -116,31 +117,40 @@ class GiversLane implements FairLane {
 
   #judge(candidate: string, verdict: boolean): void {
     this.#verdicts.set(candidate, verdict)
+    clearTimeout(this.#patience)
+    this.#patience = undefined
     for (const namer of this.#namers.get(candidate) ?? []) count(namer, verdict)
   }
 
-  #startNext(): void {
-    for (;;) {
-      const able = [...this.#givers.values()].filter((giver) => giver.waiting.length > 0 && this.#mayStart(giver))
-      const [next] = able.toSorted((a, b) => Number(isDoubted(a)) - Number(isDoubted(b)) || a.turns - b.turns)
-      const begin = next?.waiting.shift()
-      if (next === undefined || begin === undefined) return
-      start(next)
-      begin()
+  /** @returns whether there was anybody */
+  #startNext(may: (giver: Giver) => boolean): boolean {
+    const able = [...this.#givers.values()].filter((giver) => giver.waiting.length > 0 && may(giver))
+    const [next] = able.toSorted((a, b) => Number(isDoubted(a)) - Number(isDoubted(b)) || a.turns - b.turns)
+    const begin = next?.waiting.shift()
+    if (next === undefined || begin === undefined) return false
+    start(next)
+    begin()
+    return true
+  }
+
+  #bePatient(): void {
+    if (this.#patience !== undefined) return
+    const onPatienceOver = (): void => {
+      this.#patience = undefined
+      // Full, nobody waits for a place but for news
+      if (this.#running < this.#width && this.#startNext(() => true)) this.#bePatient()
     }
+    this.#patience = setTimeout(onPatienceOver, this.#patienceMs).unref()
   }
 
   #mayStart(giver: Giver): boolean {
-    const running = [...this.#givers.values()].filter((each) => each.running > 0)
-    const taken = running.reduce((sum, each) => sum + each.running, 0)
-    if (taken >= this.#width || giver.running >= this.#places(giver)) return false
-    // While one of somebody better is looked at, all the doubted have one place
-    return !isDoubted(giver) || running.every(isDoubted) || !running.some(isDoubted)
+    const places = giver.held > 0 ? this.#width : 1
+    if (this.#running >= this.#width || giver.running >= places) return false
+    return !isDoubted(giver) || [...this.#givers.values()].every((each) => each.running === 0 || isDoubted(each))
   }
 
-  #places(giver: Giver): number {
-    if (giver.held > 0) return this.#width
-    return this.#isAlone && this.#givers.size === 1 ? Math.max(1, this.#width - 1) : 1
+  get #running(): number {
+    return [...this.#givers.values()].reduce((sum, { running }) => sum + running, 0)
   }
 }
 
