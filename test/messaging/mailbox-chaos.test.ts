@@ -1,5 +1,5 @@
 import { setTimeout as sleep } from 'node:timers/promises'
-import { expect, it } from 'vitest'
+import { afterAll, expect, it } from 'vitest'
 import { createRandom, type Random } from '../../scripts/sim/random.ts'
 import type { MessageHandler } from '../../src/messaging/index.ts'
 import type { CollectAnswer } from '../../src/messaging/mailbox/messages.ts'
@@ -47,6 +47,10 @@ function lying(mesh: Mesh, mailbox: string, random: Random): { deposits: number;
   return counts
 }
 
+const totals = { deposits: 0, collects: 0 }
+// In a single round everything may happen to go past the mailbox
+afterAll(() => expect(Math.min(totals.deposits, totals.collects)).toBeGreaterThan(0))
+
 it.each([SEED, SEED + 1, SEED + 2])(
   'loses nothing and handles all once, in order, whatever a mailbox does, seed %i',
   { timeout: 60_000 },
@@ -90,7 +94,8 @@ it.each([SEED, SEED + 1, SEED + 2])(
     for (const id of ids) await ann.messaging.waitFor(id, { signal: soon() })
     const noted = bob.store.get("SELECT value FROM message_state WHERE agent = 'keeper' AND key = 'seen'")
     expect(JSON.parse(String(noted?.['value']))).toEqual(sent)
-    expect(Math.min(counts.deposits, counts.collects)).toBeGreaterThan(0)
+    totals.deposits += counts.deposits
+    totals.collects += counts.collects
     expect(bob.messaging.deadLetters()).toEqual([])
   }
 )
