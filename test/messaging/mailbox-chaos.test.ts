@@ -1,5 +1,5 @@
 import { setTimeout as sleep } from 'node:timers/promises'
-import { afterAll, expect, it } from 'vitest'
+import { expect, it } from 'vitest'
 import { createRandom, type Random } from '../../scripts/sim/random.ts'
 import type { MessageHandler } from '../../src/messaging/index.ts'
 import type { CollectAnswer } from '../../src/messaging/mailbox/messages.ts'
@@ -48,9 +48,6 @@ function lying(mesh: Mesh, mailbox: string, random: Random): { deposits: number;
 }
 
 const totals = { deposits: 0, collects: 0 }
-// In a single round everything may happen to go past the mailbox
-afterAll(() => expect(Math.min(totals.deposits, totals.collects)).toBeGreaterThan(0))
-
 it.each([SEED, SEED + 1, SEED + 2])(
   'loses nothing and handles all once, in order, whatever a mailbox does, seed %i',
   { timeout: 60_000 },
@@ -99,3 +96,8 @@ it.each([SEED, SEED + 1, SEED + 2])(
     expect(bob.messaging.deadLetters()).toEqual([])
   }
 )
+
+// In one of the rounds everything may happen to go past it
+it('had the mailbox lie in some of these rounds', () => {
+  expect(Math.min(totals.deposits, totals.collects)).toBeGreaterThan(0)
+})
