@@ -59,7 +59,8 @@ async function runNode({ home, json, signal }: Context, options: Record<string, 
   stopped.promise.catch(() => {})
   signal.addEventListener('abort', () => stopping.resolve(), { once: true })
   try {
-    const { openControl } = await import('../../gateway/index.ts')
+    // Not by the face of the room, which brings the edges with it: most nodes have none
+    const { openControl } = await import('../../gateway/control.ts')
     const onDefect = (cause: unknown): void =>
       note(cause instanceof Error ? (cause.stack ?? cause.message) : String(cause))
     const edge = await openHttp(node, http, onDefect)
