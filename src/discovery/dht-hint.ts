@@ -1,9 +1,8 @@
-import { createPublicKey, verify } from 'node:crypto'
 import { parse, rcompare } from 'semver'
 import { MeshError } from '../errors.ts'
 import type { Identity } from '../identity/index.ts'
 import { MAX_CLOCK_SKEW_MS } from '../registry/constants.ts'
-import { keyFromPeerId, peerIdFromKey } from '../wire/index.ts'
+import { didFromKey, isSigned, keyFromPeerId, peerIdFromKey, publicKeyOf } from '../wire/index.ts'
 import { HINT_DOMAIN, MAX_DHT_HINT_BYTES, MAX_HINT_LIFETIME_MS, MAX_HINT_VERSIONS } from './hint-constants.ts'
 import type { Refusal } from './refusals.ts'
 
@@ -39,7 +38,7 @@ const HAS_MORE = 1
  * @throws {MeshError} INVALID_ARGUMENT for a version that isn't semver, or a key that isn't 32 bytes
  */
 export async function signHint(
-  { id, privateKey }: Pick<Identity, 'id' | 'privateKey'>,
+  { id, signBytes }: Pick<Identity, 'id' | 'signBytes'>,
   hint: Pick<DhtHint, 'key' | 'seq' | 'expiresAt' | 'versions'>
 ): Promise<Uint8Array> {
   const key = Buffer.from(hint.key, 'base64url')
@@ -57,7 +56,7 @@ export async function signHint(
   head.writeUInt8(hasMore ? HAS_MORE : 0, AT.flags)
   head.writeUInt8(parts.length, AT.count)
   const unsigned = Buffer.concat([head, ...parts])
-  return Buffer.concat([unsigned, await privateKey.sign(signedPart(unsigned))])
+  return Buffer.concat([unsigned, signBytes(HINT_DOMAIN, unsigned)])
 }
 
 /**
@@ -86,10 +85,10 @@ export function readHint(data: Uint8Array, now: number): DhtHint | HintRefusal {
 
 /** True when the provider named in a hint has signed it; takes some 0.1 ms. @param bytes a hint that {@link readHint} takes */
 export function isHintSigned(bytes: Uint8Array): boolean {
-  const x = Buffer.from(bytes.subarray(AT.publicKey, AT.seq)).toString('base64url')
+  const [unsigned, signature] = [bytes.subarray(0, -SIGNATURE_BYTES), bytes.subarray(-SIGNATURE_BYTES)]
   try {
-    const publicKey = createPublicKey({ format: 'jwk', key: { kty: 'OKP', crv: 'Ed25519', x } })
-    return verify(null, signedPart(bytes.subarray(0, -SIGNATURE_BYTES)), publicKey, bytes.subarray(-SIGNATURE_BYTES))
+    const key = publicKeyOf(didFromKey(bytes.subarray(AT.publicKey, AT.seq)))
+    return isSigned(key, { domain: HINT_DOMAIN, bytes: unsigned, signature })
   } catch {
     return false // 32 bytes that are no point of the curve
   }
@@ -106,11 +105,6 @@ export function verifyHint(bytes: Uint8Array, { key, now }: { key: string; now: 
   if (typeof hint === 'string') return hint
   if (hint.key !== key) return 'bad-hint'
   return isHintSigned(bytes) ? hint : 'forged'
-}
-
-/** The domain keeps a hint from passing as anything else that the key signs. */
-function signedPart(unsigned: Uint8Array): Buffer {
-  return Buffer.concat([Buffer.from(HINT_DOMAIN), unsigned])
 }
 
 function versionsThatFit(versions: readonly string[]): { parts: Buffer[]; hasMore: boolean } {

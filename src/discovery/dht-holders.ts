@@ -63,7 +63,7 @@ export interface Holders {
 }
 
 export interface HoldersComponents {
-  readonly identity: Pick<Identity, 'id' | 'privateKey'>
+  readonly identity: Pick<Identity, 'id' | 'signBytes'>
   readonly dht: Pick<Dht, 'askProviders' | 'addProvider' | 'holder'>
   readonly client: HintsClient
   /** Where this node listens, the best first. */

@@ -2,7 +2,7 @@
 export const HINTS_PROTOCOL = '/pryx-mesh/hints/1.0.0'
 
 /** Signed before a hint's bytes, so that no other statement passes as one. */
-export const HINT_DOMAIN = 'pryx-mesh-hint/1\n'
+export const HINT_DOMAIN = 'pryx-mesh-hint/1'
 
 /** A hint with its signature: 60 holders keep one for each key of each node. */
 export const MAX_DHT_HINT_BYTES = 200

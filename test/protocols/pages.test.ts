@@ -113,7 +113,7 @@ const STATEMENTS: ReadonlyArray<{ page: string; says: string }> = [
   { page: 'hints/1.0.0/README.md', says: `number of versions, at most ${hints.MAX_HINT_VERSIONS}` },
   {
     page: 'hints/1.0.0/README.md',
-    says: `the ${hints.HINT_DOMAIN.length} bytes \`${hints.HINT_DOMAIN.trim()}\` and line feed`
+    says: `the ${hints.HINT_DOMAIN.length + 1} bytes \`${hints.HINT_DOMAIN}\` and line feed`
   },
   {
     page: 'hints/1.0.0/README.md',
