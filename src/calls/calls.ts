@@ -1,7 +1,7 @@
 import type { Caller } from '../auth/index.ts'
 import { MeshError } from '../errors.ts'
 import { dispatch, isAsyncIterable, type RequestOptions } from '../rpc/index.ts'
-import { readTraceparent } from '../wire/trace.ts'
+import { readTraceparent } from '../wire/index.ts'
 import { toStream } from './checks.ts'
 import { checkCompatibility } from './compatibility.ts'
 import { DETACHED_MS, MAX_DETACHED_MS } from './constants.ts'

@@ -1,7 +1,7 @@
 import ms, { type StringValue } from 'ms'
 import { MeshError } from '../errors.ts'
 import { agentId } from '../registry/messages.ts'
-import { canonicalJson } from '../wire/index.ts'
+import { canonicalJson, readTraceparent } from '../wire/index.ts'
 import {
   DEFAULT_EXPIRY_MS,
   MAX_BODY_BYTES,
@@ -123,7 +123,7 @@ function durationOf(text: string): number {
 
 function traceOf(trace: string | undefined): Pick<Envelope, 'trace'> {
   if (trace === undefined) return {}
-  if (!envelope.shape.trace.safeParse(trace).success) throw invalid('trace', 'it is no traceparent')
+  if (readTraceparent(trace) === undefined) throw invalid('trace', 'it is no traceparent')
   return { trace }
 }
 

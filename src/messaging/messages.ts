@@ -1,5 +1,6 @@
 import { z } from 'zod'
 import { agentId } from '../registry/messages.ts'
+import { TRACEPARENT } from '../wire/index.ts'
 import {
   MAX_BATCH_MESSAGES,
   MAX_CORRELATION_LENGTH,
@@ -59,11 +60,7 @@ export const envelope = z.object({
   blob: z.object({ sha256: contentDigest, size: count }).optional(),
   /** Of a reply. */
   outcome: z.enum(['result', 'error', 'expired']).optional(),
-  /** https://www.w3.org/TR/trace-context/#traceparent-header */
-  trace: z
-    .string()
-    .regex(/^[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}$/)
-    .optional(),
+  trace: z.string().regex(TRACEPARENT).optional(),
   budget
 })
 export type Envelope = z.infer<typeof envelope>

@@ -1,5 +1,5 @@
 /** https://www.w3.org/TR/trace-context/#traceparent-header: version, trace id, parent id, flags; ids of nothing but zeros are none. */
-const TRACEPARENT = /^(?!ff)[0-9a-f]{2}-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}$/
+export const TRACEPARENT = /^(?!ff)[0-9a-f]{2}-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}$/
 
 /** The `traceparent` that a value is; undefined when it is none, as the standard has whoever receives it go on. */
 export function readTraceparent(value: unknown): string | undefined {

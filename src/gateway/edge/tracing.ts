@@ -3,6 +3,7 @@ import { type Attributes, type Context, ROOT_CONTEXT, SpanKind, SpanStatusCode, 
 import { OTLPTraceExporter } from '@opentelemetry/exporter-trace-otlp-http'
 import { BatchSpanProcessor, TracerProvider, type TracerProviderOptions } from '@opentelemetry/sdk-trace'
 import { VERSION } from '../../version.ts'
+import { readTraceparent } from '../../wire/index.ts'
 import type { Operation } from '../rest/operation.ts'
 
 export interface TracingInit {
@@ -68,11 +69,10 @@ function resourceOf(attributes: Attributes): Resource {
   return resource
 }
 
-/** https://www.w3.org/TR/trace-context/#traceparent-header; what is none is as good as absent. */
 function parentOf(header: string | string[] | undefined): Context {
-  const [, traceId = '', spanId = '', flags = ''] =
-    /^00-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})$/.exec(String(header)) ?? []
-  if (/^0*$/.test(traceId) || /^0*$/.test(spanId)) return ROOT_CONTEXT
+  const parent = readTraceparent(header)
+  if (parent === undefined) return ROOT_CONTEXT
+  const [, traceId = '', spanId = '', flags = ''] = parent.split('-')
   return trace.setSpanContext(ROOT_CONTEXT, {
     traceId,
     spanId,

@@ -1,7 +1,7 @@
 import { randomBytes } from 'node:crypto'
 import { z } from 'zod'
 import { MeshError } from '../../errors.ts'
-import { readTraceparent } from '../../wire/trace.ts'
+import { readTraceparent } from '../../wire/index.ts'
 import { DEFAULT_CALL_TIMEOUT_MS } from '../constants.ts'
 import { callBody } from '../messages.ts'
 import { type Operation, operation } from './operation.ts'

@@ -1,7 +1,7 @@
 import type { Session } from '../../auth/index.ts'
 import { abortError, MeshError } from '../../errors.ts'
 import type { Node } from '../../index.ts'
-import { readTraceparent } from '../../wire/trace.ts'
+import { readTraceparent } from '../../wire/index.ts'
 import { MAX_WS_COLLECTED_BYTES, MAX_WS_NODE_FRAME_BYTES, MAX_WS_PENDING } from './constants.ts'
 import type { EdgeFrame, Frame } from './frames.ts'
 import type { Link } from './link.ts'
