@@ -44,6 +44,7 @@ export class MeshNode implements Node {
   readonly home: string | undefined
   readonly agents: Agents
   readonly #rooms: Rooms
+  readonly #resolving: Parameters<typeof resolveTarget>[1]
   readonly #resources: AsyncDisposableStack
   #startedAt: string | undefined
   #renewal: NodeJS.Timeout | undefined
@@ -54,6 +55,7 @@ export class MeshNode implements Node {
     this.home = home
     this.agents = rooms.agents
     this.#rooms = rooms
+    this.#resolving = { ...rooms, self: rooms.identity.id, name }
     this.#resources = resources
   }
 
@@ -272,9 +274,7 @@ export class MeshNode implements Node {
   }
 
   #target(target: string, signal: AbortSignal | undefined): AgentAddress | Promise<AgentAddress> {
-    const { discovery, network, pins, registry, trust } = this.#rooms
-    const components = { self: this.id, name: this.name, registry, network, discovery, pins, trust }
-    return resolveTarget(target, components, () => within(RESOLVE_TIMEOUT_MS, signal))
+    return resolveTarget(target, this.#resolving, () => within(RESOLVE_TIMEOUT_MS, signal))
   }
 
   /** The dialling side greets; one greeting tells both. Whoever has something to show the other does so. */

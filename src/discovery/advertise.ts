@@ -17,6 +17,7 @@ import {
   STEADY_AFTER_MS,
   STEADY_HINT_LIFETIME_MS,
   STEADY_PUBLISH_MS,
+  STOP_TIMEOUT_MS,
   WITHDRAW_LANES
 } from './constants.ts'
 import type { Holders } from './dht-holders.ts'
@@ -123,8 +124,7 @@ class DhtAdvertiser implements Advertiser {
   async stop(): Promise<void> {
     this.#stopping.abort()
     await Promise.allSettled(this.#work)
-    const leaving = new AbortController()
-    await this.#withdraw([...this.#offers.values()], leaving.signal)
+    await this.#withdraw([...this.#offers.values()], AbortSignal.timeout(STOP_TIMEOUT_MS))
     this.#offers.clear()
   }
 

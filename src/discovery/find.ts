@@ -1,4 +1,4 @@
-import { setImmediate } from 'node:timers/promises'
+import { setImmediate, setTimeout as sleep } from 'node:timers/promises'
 import { pushable } from 'it-pushable'
 import type { CID } from 'multiformats/cid'
 import { MeshError } from '../errors.ts'
@@ -142,7 +142,8 @@ class Search {
     })
     void this.#work(async () => {
       const { signal } = this.#ended
-      await sleep(settleMs(), signal)
+      const waitMs = settleMs()
+      if (waitMs > 0) await sleep(waitMs, undefined, { signal }).catch(() => {})
       if (!isSmall()) this.#fromDht()
       await peers.settled(signal)
     })
@@ -333,15 +334,4 @@ function take<T>(items: IteratorObject<T>): T[] {
     taken.push(value)
   }
   return taken
-}
-
-function sleep(ms: number, signal: AbortSignal): Promise<void> {
-  if (ms <= 0 || signal.aborted) return Promise.resolve()
-  return new Promise((resolve) => {
-    const timer = setTimeout(resolve, ms)
-    signal.addEventListener('abort', () => {
-      clearTimeout(timer)
-      resolve()
-    })
-  })
 }

@@ -58,17 +58,23 @@ export async function openMesh(
   )
   events.on('peer:refused', ({ peer, address, reason }) => log(`${peer} at ${address} is no peer: ${reason}`))
   const breaches = countBreaches(log)
+  const onBroken = (peer: string, reason: string): void => {
+    breaches.add(peer, reason)
+    trust.note(peer, 'protocol:broken')
+  }
   const rpc = createRpc({
     network,
     authenticate: auth.sessionOf,
-    onViolation(peer, reason) {
-      breaches.add(peer, reason)
-      trust.note(peer, 'protocol:broken')
-    },
+    onViolation: onBroken,
     onDefect: (err, protocol) => log(`${protocol}: ${err instanceof Error ? (err.stack ?? err.message) : String(err)}`)
   })
   const spoken = { schemas, registry, network, breaches, rpc, networkMetrics: measured?.text }
-  return { ...spoken, ...openHost(init, { ...base, ...spoken }) }
+  return { ...spoken, ...openHost(init, { ...base, ...spoken, onBroken }) }
+}
+
+interface Judging {
+  /** A peer said what no honest one says. */
+  readonly onBroken: (peer: string, reason: string) => void
 }
 
 type Speaking = Pick<Rooms, 'schemas' | 'registry' | 'network' | 'networkMetrics' | 'breaches' | 'rpc'>
@@ -86,9 +92,9 @@ function openHost(
     registry,
     network,
     rpc,
-    breaches,
+    onBroken,
     pinned
-  }: Base & Guards & Speaking & Expecting
+  }: Base & Guards & Speaking & Expecting & Judging
 ): Hosting {
   const { emit, on } = events
   const shared = { identity, registry, network, rpc, policy, emit, on }
@@ -99,10 +105,7 @@ function openHost(
     pinned,
     healthOf: (agent) => health.stateOf(agent),
     trustOf: (peer) => trust.of(peer).level,
-    onBroken(peer, reason) {
-      breaches.add(peer, reason)
-      trust.note(peer, 'protocol:broken')
-    }
+    onBroken
   })
   const announce = (agent: string): Promise<void> => discovery.announce(agent)
   const health = createHealth({
@@ -147,7 +150,6 @@ async function openMetrics({ metrics, edge }: NodeInit): Promise<NetworkMetrics 
 /** How often peers broke the protocol since the start. */
 export interface Breaches {
   readonly count: number
-  add(peer: string, reason: string): void
 }
 
 /** Each of these peers is complained about once in a while; more than may be connected at once. */
@@ -155,7 +157,7 @@ const MAX_TOLD_PEERS = 1_024
 const TELL_AGAIN_MS = 60_000
 
 /** A peer may break the protocol as often as it likes: all is counted, little is told. */
-function countBreaches(log: (text: string) => void): Breaches {
+function countBreaches(log: (text: string) => void): Breaches & { add: (peer: string, reason: string) => void } {
   const told = new LRUCache<string, true>({ max: MAX_TOLD_PEERS, ttl: TELL_AGAIN_MS })
   let count = 0
   return {
