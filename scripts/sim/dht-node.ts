@@ -14,7 +14,7 @@ import type { Holders, Publication } from '../../src/discovery/dht-holders.ts'
 import type * as source from '../../src/discovery/dht-source.ts'
 import type * as lanes from '../../src/discovery/lane.ts'
 import type * as names from '../../src/discovery/names.ts'
-import type * as places from '../../src/discovery/place.ts'
+import type * as publishing from '../../src/discovery/publish.ts'
 import type * as identities from '../../src/identity/index.ts'
 import type { Identity } from '../../src/identity/index.ts'
 import type { Holder } from '../../src/network/holder.ts'
@@ -35,7 +35,7 @@ const { createDhtSource } = await built<typeof source>('discovery/dht-source.js'
 const { createHolders } = await built<typeof holding>('discovery/dht-holders.js')
 const { createFairLane } = await built<typeof lanes>('discovery/lane.js')
 const { nameKey } = await built<typeof names>('discovery/names.js')
-const { place } = await built<typeof places>('discovery/place.js')
+const { publish } = await built<typeof publishing>('discovery/publish.js')
 const { createIdentity } = await built<typeof identities>('identity/index.js')
 const { createNetwork } = await built<typeof networks>('network/index.js')
 const { positionOf } = await built<typeof positions>('network/position.js')
@@ -210,7 +210,7 @@ class SimDhtNode implements DhtNode {
     const components = { peer: this.id, network, holders: this.#holders, now: Date.now, random: () => random.next() }
     const taken = new Set<string>()
     const onTaken = (_key: CID, holder: string): void => void taken.add(holder)
-    await place(components, said(name), { lifetimeMs: LIFETIME_MS, signal, onTaken })
+    await publish(components, said(name), { lifetimeMs: LIFETIME_MS, signal, onTaken })
     return taken
   }
 

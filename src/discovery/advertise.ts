@@ -24,7 +24,7 @@ import type { Holders } from './dht-holders.ts'
 import type { FindCounts } from './find-counts.ts'
 import { createLane } from './lane.ts'
 import { firstSegment, nameKey, segmentKey } from './names.ts'
-import { place } from './place.ts'
+import { publish } from './publish.ts'
 
 /** Keeps this node's hints in the DHT: one key per capability name, one per name space. */
 export interface Advertiser {
@@ -152,7 +152,7 @@ class DhtAdvertiser implements Advertiser {
       counts.add('published')
       taken++
     }
-    await place(this.#components, offer, { lifetimeMs, signal, onTaken })
+    await publish(this.#components, offer, { lifetimeMs, signal, onTaken })
     const jitter = 1 + PUBLISH_JITTER * (2 * random() - 1)
     const isCurrent = offer.versions === versions
     if (isCurrent) offer.dueAt = now() + (taken > 0 ? everyMs * jitter : PUBLISH_RETRY_MS)

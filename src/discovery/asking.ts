@@ -6,7 +6,7 @@ import type { Explain } from './explain.ts'
 import type { FindComponents } from './find-components.ts'
 import type { FindSource } from './index.ts'
 import { createFairLane, createLane } from './lane.ts'
-import { namedByWorth } from './worth.ts'
+import { rankNamed } from './ranking.ts'
 
 /** Asks owners for their records, each once in a find: nothing that others say of them is a result. */
 export interface Asking {
@@ -94,7 +94,7 @@ class OwnersAsking implements Asking {
 
   async askNamed(holder: string, named: readonly NamedProvider[]): Promise<void> {
     const { trustOf } = this.#components
-    const ordered = namedByWorth(named, { trustOf, hasVersion: this.#hasVersion })
+    const ordered = rankNamed(named, { trustOf, hasVersion: this.#hasVersion })
     await Promise.all(ordered.map(({ peer, addresses }) => this.ask(peer, 'dht', { giver: holder, addresses })))
   }
 

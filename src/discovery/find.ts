@@ -14,7 +14,7 @@ import { capabilityMatch, hintMatches } from './match.ts'
 import type { Hint } from './messages.ts'
 import { type Expected, expectedOf } from './missing.ts'
 import { queryKeys } from './names.ts'
-import { recordsByWorth } from './worth.ts'
+import { rankRecords } from './ranking.ts'
 
 /** @throws {MeshError} INVALID_ARGUMENT at once when the options make no sense */
 export function find(components: FindComponents, options: FindOptions): FindResults {
@@ -183,7 +183,7 @@ class Search {
   #fromSlice(slice: readonly SignedRecord[]): void {
     const { cache, hints, now, peer: self, peers, trustOf } = this.#components
     const isNear = (peer: string) => peer === self || peers.isConnected(peer)
-    for (const signed of recordsByWorth(slice, { trustOf, isNear, match: this.#match })) {
+    for (const signed of rankRecords(slice, { trustOf, isNear, match: this.#match })) {
       const { id, seq } = signed.record
       const isTrusted = isNear(peerOf(id)) || now() - (cache.verifiedAt(id) ?? 0) < TRUSTED_MS
       if (hints.isReplaced(id, seq)) this.#ask(peerOf(id), 'topic')

@@ -16,7 +16,7 @@ import {
 import type { Publication } from '../../src/discovery/dht-holders.ts'
 import { createFindCounts } from '../../src/discovery/find-counts.ts'
 import { nameKey, segmentKey, shardBits, shardKey } from '../../src/discovery/names.ts'
-import { shardDepths } from '../../src/discovery/place.ts'
+import { shardDepths } from '../../src/discovery/publish.ts'
 import { createIdentity } from '../../src/identity/index.ts'
 import type { WalkInit, WalkSummary } from '../../src/network/walk.ts'
 import { until } from './mesh.ts'

@@ -4,7 +4,7 @@ import { describe, expect, it } from 'vitest'
 import { DIAL_LANES, MAX_CANDIDATES } from '../../src/discovery/constants.ts'
 import type { FindStep } from '../../src/discovery/index.ts'
 import { createFairLane } from '../../src/discovery/lane.ts'
-import { namedByWorth, recordsByWorth } from '../../src/discovery/worth.ts'
+import { rankNamed, rankRecords } from '../../src/discovery/ranking.ts'
 import { createIdentity, type Identity } from '../../src/identity/index.ts'
 import { all, TestMesh } from './mesh.ts'
 import { tool, unsigned } from './records.ts'
@@ -185,7 +185,7 @@ describe('worth', () => {
       of(trusted, 'mine', 1, '0.1.0')
     ]
     const match = (record: (typeof records)[number]['record']) => record.capabilities
-    const ordered = recordsByWorth(records, { trustOf, isNear: () => false, match })
+    const ordered = rankRecords(records, { trustOf, isNear: () => false, match })
     expect(ordered.map(({ record }) => record.name)).toEqual(['mine', 'high', 'new', 'old'])
   })
 
@@ -197,7 +197,7 @@ describe('worth', () => {
       { peer: 'silent', versions: [], addresses: [] },
       { peer: trusted.id, versions: ['2.0.0'], addresses: [] }
     ]
-    const ordered = namedByWorth(named, { trustOf, hasVersion: (version) => version.startsWith('2') })
+    const ordered = rankNamed(named, { trustOf, hasVersion: (version) => version.startsWith('2') })
     expect(ordered.map(({ peer }) => peer)).toEqual([trusted.id, 'first', 'second', 'silent', 'wrong'])
   })
 })

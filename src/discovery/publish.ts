@@ -16,7 +16,7 @@ import { createLane } from './lane.ts'
 import { shardBits, shardKey } from './names.ts'
 import { walkBeside } from './region.ts'
 
-export interface PlaceComponents {
+export interface PublishComponents {
   /** This node's PeerId. */
   readonly peer: string
   readonly network: { readonly dht: Pick<Dht, 'walk' | 'askCloser' | 'size'> }
@@ -24,7 +24,7 @@ export interface PlaceComponents {
   readonly now: () => number
 }
 
-export interface PlaceOptions {
+export interface PublishOptions {
   readonly lifetimeMs: number
   readonly signal: AbortSignal
   /** Told at once who took it under which key. */
@@ -41,12 +41,16 @@ export interface Published {
  * Publishes under a key at all that answer of the 60 nodes nearest to it, and in this node's shards when there are too many others
  * for one key.
  */
-export async function place(components: PlaceComponents, published: Published, options: PlaceOptions): Promise<void> {
+export async function publish(
+  components: PublishComponents,
+  published: Published,
+  options: PublishOptions
+): Promise<void> {
   const { key, versions } = published
-  const total = await placeAt(components, published, options)
+  const total = await publishAt(components, published, options)
   for (const depth of shardDepths(total)) {
     if (options.signal.aborted) return
-    await placeAt(components, { key: shardKey(key, shardBits(components.peer, depth)), versions }, options)
+    await publishAt(components, { key: shardKey(key, shardBits(components.peer, depth)), versions }, options)
   }
 }
 
@@ -57,10 +61,10 @@ export function shardDepths(total: number): readonly number[] {
 }
 
 /** @returns how many there are under the key */
-async function placeAt(
-  components: PlaceComponents,
+async function publishAt(
+  components: PublishComponents,
   { key, versions }: Published,
-  { lifetimeMs, signal, onTaken }: PlaceOptions
+  { lifetimeMs, signal, onTaken }: PublishOptions
 ): Promise<number> {
   const { holders, now, network } = components
   const totals = new Map<string, number>()
@@ -97,7 +101,7 @@ interface WalkTo {
   readonly signal: AbortSignal
 }
 
-async function walkTo({ holders, network }: PlaceComponents, { key, position, totals, signal }: WalkTo) {
+async function walkTo({ holders, network }: PublishComponents, { key, position, totals, signal }: WalkTo) {
   const walk = network.dht.walk({
     position,
     ask: async (peer, options) => {

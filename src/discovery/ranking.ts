@@ -1,12 +1,10 @@
 import { compare } from 'semver'
-import type { TrustLevel } from '../auth/index.ts'
+import { TRUST_LEVELS, type TrustLevel } from '../auth/index.ts'
 import type { SignedRecord } from '../registry/messages.ts'
 import { type Match, peerOf } from './cache.ts'
 import type { NamedProvider } from './dht-holders.ts'
 
-const RANK: Readonly<Record<TrustLevel, number>> = { blocked: 0, unknown: 1, known: 2, trusted: 3, owner: 4 }
-
-export interface WorthComponents {
+export interface RankingComponents {
   readonly trustOf: (peer: string) => TrustLevel
   /** Whether a peer is this node or connected to it. */
   readonly isNear: (peer: string) => boolean
@@ -17,16 +15,16 @@ export interface WorthComponents {
  * Records in the order in which they are of use: the most trusted owners' first, for a version is what anybody may claim; then
  * those that are near, the highest version of what matches, the newest.
  */
-export function recordsByWorth(
+export function rankRecords(
   records: readonly SignedRecord[],
-  { trustOf, isNear, match }: WorthComponents
+  { trustOf, isNear, match }: RankingComponents
 ): readonly SignedRecord[] {
   const ranked = records.map((signed) => {
     const peer = peerOf(signed.record.id)
     const versions = match(signed.record).map(({ version }) => version)
     return {
       signed,
-      trust: RANK[trustOf(peer)],
+      trust: TRUST_LEVELS.indexOf(trustOf(peer)),
       near: Number(isNear(peer)),
       version: versions.reduce((a, b) => (compare(a, b) < 0 ? b : a), '0.0.0-0')
     }
@@ -42,12 +40,14 @@ export function recordsByWorth(
  * Those that a holder names, in the order in which they are asked: the most trusted first, last those that say themselves that
  * they have none of the versions that are looked for. No version goes before another: it isn't true yet.
  */
-export function namedByWorth(
+export function rankNamed(
   named: readonly NamedProvider[],
-  { trustOf, hasVersion }: Pick<WorthComponents, 'trustOf'> & { readonly hasVersion: (version: string) => boolean }
+  { trustOf, hasVersion }: Pick<RankingComponents, 'trustOf'> & { readonly hasVersion: (version: string) => boolean }
 ): readonly NamedProvider[] {
   const mayMatch = ({ versions }: NamedProvider) => versions.length === 0 || versions.some(hasVersion)
   return named.toSorted(
-    (a, b) => Number(mayMatch(b)) - Number(mayMatch(a)) || RANK[trustOf(b.peer)] - RANK[trustOf(a.peer)]
+    (a, b) =>
+      Number(mayMatch(b)) - Number(mayMatch(a)) ||
+      TRUST_LEVELS.indexOf(trustOf(b.peer)) - TRUST_LEVELS.indexOf(trustOf(a.peer))
   )
 }
