@@ -54,6 +54,7 @@ describe('sources', () => {
     mesh.link(a, x)
     mesh.link(x, b)
     const agent = await b.offer('fs', ['read'])
+    await until(() => mesh.heard.some(({ author, receiver }) => author === b.id && receiver === a.id))
     const results = a.discovery.find({ name: 're*' })
     expect(await all(results)).toMatchObject([{ agent, source: 'topic' }])
   })
